@@ -1,0 +1,28 @@
+"""Every SQL statement of the gateway domain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from shared.db.tables import models, outbox, outcomes
+
+
+def record_outcome(
+    connection: sa.Connection, outcome: dict[str, Any], event: dict[str, Any]
+) -> None:
+    """Write an outcome and its event in one statement."""
+    written = sa.insert(outcomes).values(**outcome).cte("outcome")
+    connection.execute(sa.insert(outbox).values(**event).add_cte(written))
+
+
+def list_models(connection: sa.Connection) -> list[sa.Row[Any]]:
+    """Return the models that can be asked for."""
+    return list(
+        connection.execute(
+            sa.select(models.c.id, models.c.provider, models.c.created_at)
+            .where(models.c.enabled)
+            .order_by(models.c.id)
+        )
+    )

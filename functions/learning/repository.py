@@ -1,0 +1,63 @@
+"""Every SQL statement of the learning domain."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from shared.db.tables import decisions, feedback, learner_states, outcomes, rollups
+
+
+def find_judged(connection: sa.Connection, decision_id: UUID) -> sa.Row[Any] | None:
+    """Return what a reward is computed from: the decision's objective and its outcome."""
+    d, o = decisions.c, outcomes.c
+    return connection.execute(
+        sa.select(
+            d.id, d.level, d.model, d.policy_version_id, d.track, d.propensity, d.candidates,
+            d.quality_value_usd, d.latency_cost_usd_per_s,
+            o.status, o.model.label("served_by"), o.latency_ms, o.cost_usd,
+        )
+        .outerjoin(outcomes, o.decision_id == d.id)
+        .where(d.id == decision_id)
+    ).one_or_none()  # fmt: skip
+
+
+def add_feedback(connection: sa.Connection, values: dict[str, Any]) -> bool:
+    """Add a judgement unless this source has judged already; return whether it was added."""
+    done = connection.execute(
+        insert(feedback)
+        .values(**values)
+        .on_conflict_do_nothing(index_elements=["decision_id", "source"])
+    )
+    return done.rowcount == 1
+
+
+def find_feedback(connection: sa.Connection, decision_id: UUID, source: str) -> sa.Row[Any]:
+    return connection.execute(
+        sa.select(feedback).where(
+            feedback.c.decision_id == decision_id, feedback.c.source == source
+        )
+    ).one()
+
+
+def rollups_since(connection: sa.Connection, grain: str, since: datetime) -> list[sa.Row[Any]]:
+    """Return every rollup row of ``grain`` from ``since`` on, in order of time."""
+    return list(
+        connection.execute(
+            sa.select(rollups)
+            .where(rollups.c.grain == grain, rollups.c.bucket_at >= since)
+            .order_by(rollups.c.bucket_at)
+        )
+    )
+
+
+def newest_state(connection: sa.Connection) -> sa.Row[Any] | None:
+    """Return version, updates and instant of the learner's newest state."""
+    s = learner_states.c
+    return connection.execute(
+        sa.select(s.version, s.updates, s.created_at).order_by(s.version.desc()).limit(1)
+    ).one_or_none()

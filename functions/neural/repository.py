@@ -1,0 +1,26 @@
+"""Every SQL statement of the neural domain; decisions themselves: ``shared.decisions``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from shared.db.tables import rollups
+
+
+def traffic_since(connection: sa.Connection, since: datetime, grain: str) -> list[sa.Row[Any]]:
+    """Return decisions and explorations per level and model since ``since``."""
+    return list(
+        connection.execute(
+            sa.select(
+                rollups.c.level,
+                rollups.c.model,
+                sa.cast(sa.func.sum(rollups.c.decisions), sa.BigInteger).label("decisions"),
+                sa.cast(sa.func.sum(rollups.c.explored), sa.BigInteger).label("explored"),
+            )
+            .where(rollups.c.grain == grain, rollups.c.bucket_at >= since)
+            .group_by(rollups.c.level, rollups.c.model)
+        )
+    )

@@ -1,0 +1,375 @@
+"""Reads ``template.yaml`` into a ``System``.
+
+Every property of every resource is either honoured, listed as having no meaning on one machine
+(``_UNUSED``), or refused: a template that would behave differently on AWS does not start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from infra.local.intrinsics import ACCOUNT_ID, REGION, Resolver, TemplateError, load_document
+from infra.local.permissions import allows_events
+from infra.local.system import EventSource, Function, Queue, Route, Rule, Schedule, System, Target
+
+_FUNCTION = "AWS::Serverless::Function"
+_HTTP_API = "AWS::Serverless::HttpApi"
+_QUEUE = "AWS::SQS::Queue"
+_QUEUE_POLICY = "AWS::SQS::QueuePolicy"
+_BUS = "AWS::Events::EventBus"
+_RULE = "AWS::Events::Rule"
+_NAME_PROPERTY = {_FUNCTION: "FunctionName", _QUEUE: "QueueName", _BUS: "Name", _RULE: "Name"}
+
+# Resources that route or run nothing: referring to them gives a readable placeholder.
+_BYSTANDERS = (
+    "AWS::CloudFormation::", "AWS::CloudFront::", "AWS::CloudWatch::", "AWS::EC2::", "AWS::IAM::",
+    "AWS::KMS::", "AWS::Lambda::Permission", "AWS::Logs::", "AWS::RDS::", "AWS::S3::",
+    "AWS::SNS::", "AWS::SSM::Parameter", "AWS::SecretsManager::", "AWS::Serverless::Application",
+    "AWS::Serverless::LayerVersion",
+)  # fmt: skip
+# Properties without effect on one machine: packaging, permissions, networks, retention. CORS is
+# among them because the dashboard and the API share one origin here.
+_UNUSED = {
+    _FUNCTION: {
+        "Architectures", "AutoPublishAlias", "CodeUri", "DeploymentPreference", "Description",
+        "EphemeralStorage", "KmsKeyArn", "Layers", "LoggingConfig", "PermissionsBoundary",
+        "Policies", "PropagateTags", "ProvisionedConcurrencyConfig", "Role", "Runtime",
+        "SnapStart", "Tags", "Tracing", "VpcConfig",
+    },
+    _HTTP_API: {
+        "AccessLogSettings", "CorsConfiguration", "DefaultRouteSettings", "Description",
+        "DisableExecuteApiEndpoint", "Domain", "FailOnWarnings", "Name", "PropagateTags",
+        "RouteSettings", "Tags",
+    },
+    _QUEUE: {
+        "KmsDataKeyReusePeriodSeconds", "KmsMasterKeyId", "MessageRetentionPeriod", "QueueName",
+        "RedriveAllowPolicy", "SqsManagedSseEnabled", "Tags",
+    },
+    _BUS: {"DeadLetterConfig", "Description", "KmsKeyIdentifier", "LogConfig", "Name", "Tags"},
+    _RULE: {"Description", "Name", "RoleArn", "Tags"},
+}  # fmt: skip
+
+
+def load_system(
+    path: Path,
+    *,
+    parameters: Mapping[str, str] | None = None,
+    overridden: Collection[str] = (),
+) -> System:
+    """Read the template at ``path``.
+
+    Parameters
+    ----------
+    parameters : mapping, optional
+        Values of template parameters; the others take their defaults.
+    overridden : collection of str
+        Environment variables that the local cloud sets itself. Their values in the template are
+        not resolved, because they may refer to a database that exists in AWS only.
+
+    Raises
+    ------
+    TemplateError
+        Naming the resource and what about it AWS refuses or the local cloud does not run.
+    """
+    return _Reader(load_document(path), parameters or {}, overridden).system()
+
+
+class _Properties:
+    """The properties of one resource. Whatever nobody takes is refused."""
+
+    def __init__(self, owner: str, values: Mapping[str, Any], resolve: Resolver) -> None:
+        self._owner = owner
+        self._values = dict(values)
+        self._resolve = resolve
+
+    def raw(self, name: str) -> Any:
+        return self._values.pop(name, None)
+
+    def take(self, name: str, default: Any = None) -> Any:
+        value = self._resolve([self.raw(name)])  # in a list, so that AWS::NoValue vanishes
+        return default if value in ([], [None]) else value[0]
+
+    def require(self, name: str) -> Any:
+        value = self.take(name)
+        if value is None:
+            raise TemplateError(f"{self._owner}: {name} is missing")
+        return value
+
+    def close(self, unused: Collection[str] = ()) -> None:
+        unknown = sorted(set(self._values) - set(unused))
+        if unknown:
+            raise TemplateError(
+                f"{self._owner}: {', '.join(unknown)} is not supported by the local cloud"
+            )
+
+
+class _Reader:
+    def __init__(
+        self,
+        document: Mapping[str, Any],
+        parameters: Mapping[str, str],
+        overridden: Collection[str],
+    ) -> None:
+        self._resolve = Resolver(document, parameters, self)
+        self._overridden = overridden
+        self._globals: Mapping[str, Any] = document.get("Globals") or {}
+        self._all: Mapping[str, Any] = document["Resources"]
+        self._routes: dict[str, Route] = {}
+        self._sources: list[EventSource] = []
+        self._schedules: list[Schedule] = []
+
+    def system(self) -> System:
+        self._refuse_what_does_not_run()
+        self._queues = {q.name: q for q in map(self._queue, self._of_type(_QUEUE))}
+        self._policies = self._queue_policies()
+        buses = [str(self._name(name)) for name in self._of_type(_BUS)]
+        rules = [self._rule(name) for name in self._of_type(_RULE)]
+        functions = {name: self._function(name) for name in self._of_type(_FUNCTION)}
+        for source in self._sources:
+            self._check_visibility(source, functions[source.function])
+        return System(
+            functions=functions,
+            routes=tuple(self._routes.values()),
+            buses=frozenset(["default", *buses]),
+            rules=tuple(rules),
+            queues=self._queues,
+            sources=tuple(self._sources),
+            schedules=tuple(self._schedules),
+        )
+
+    # References -----------------------------------------------------------------------------
+
+    def ref(self, logical_id: str) -> Any:
+        kind = self._type(logical_id)
+        if kind == _QUEUE:
+            return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT_ID}/{self._name(logical_id)}"
+        return self._name(logical_id) if kind in _NAME_PROPERTY else f"local:{logical_id}"
+
+    def attribute(self, logical_id: str, name: str) -> Any:
+        kind = self._type(logical_id)
+        if kind not in _NAME_PROPERTY:
+            return f"local:{logical_id}.{name}"
+        if name == "Arn":
+            return self._arn(logical_id)
+        if (kind, name) in {(_QUEUE, "QueueName"), (_BUS, "Name")}:
+            return self._name(logical_id)
+        raise TemplateError(f"{kind} has no attribute {name} in the local cloud")
+
+    def _type(self, logical_id: str) -> str:
+        if logical_id not in self._all and logical_id != "ServerlessHttpApi":  # SAM's own API
+            raise TemplateError(f"{logical_id} is neither a parameter nor a resource")
+        return str(self._all.get(logical_id, {}).get("Type"))
+
+    def _name(self, logical_id: str) -> Any:
+        resource = self._all[logical_id]
+        given = (resource.get("Properties") or {}).get(_NAME_PROPERTY[resource["Type"]])
+        return logical_id if given is None else self._resolve(given)
+
+    def _arn(self, logical_id: str) -> str:
+        name, kind = self._name(logical_id), self._type(logical_id)
+        if kind == _FUNCTION:
+            return f"arn:aws:lambda:{REGION}:{ACCOUNT_ID}:function:{name}"
+        if kind == _QUEUE:
+            return f"arn:aws:sqs:{REGION}:{ACCOUNT_ID}:{name}"
+        if kind == _BUS:
+            return f"arn:aws:events:{REGION}:{ACCOUNT_ID}:event-bus/{name}"
+        bus = self._bus_of((self._all[logical_id].get("Properties") or {}).get("EventBusName"))
+        path = name if bus == "default" else f"{bus}/{name}"
+        return f"arn:aws:events:{REGION}:{ACCOUNT_ID}:rule/{path}"
+
+    def _bus_of(self, value: Any) -> str:
+        return str(self._resolve(value) or "default").rpartition("/")[2]
+
+    def _queue_named(self, reference: str, owner: str) -> str:
+        """Return the queue's name from its ARN or URL."""
+        name = reference.replace("/", ":").rpartition(":")[2]
+        if name not in self._queues or (":sqs:" not in reference and "//sqs." not in reference):
+            raise TemplateError(f"{owner}: {reference} is not a queue of this template")
+        return name
+
+    # Resources ------------------------------------------------------------------------------
+
+    def _of_type(self, kind: str) -> Iterator[str]:
+        for name, resource in self._all.items():
+            if resource["Type"] == kind and self._exists(resource):
+                yield name
+
+    def _exists(self, resource: Mapping[str, Any]) -> bool:
+        return "Condition" not in resource or self._resolve.condition(resource["Condition"])
+
+    def _properties(self, name: str) -> _Properties:
+        return _Properties(name, self._all[name].get("Properties") or {}, self._resolve)
+
+    def _refuse_what_does_not_run(self) -> None:
+        known = {_FUNCTION, _HTTP_API, _QUEUE, _QUEUE_POLICY, _BUS, _RULE}
+        for name, resource in self._all.items():
+            kind = resource["Type"]
+            if kind not in known and not kind.startswith(_BYSTANDERS):
+                raise TemplateError(f"{name}: {kind} is not supported by the local cloud")
+        apis = [self._properties(name) for name in self._of_type(_HTTP_API)]
+        if len(apis) > 1:
+            raise TemplateError("the local cloud serves one HTTP API, the template has several")
+        for api in apis:
+            api.close(_UNUSED[_HTTP_API])
+        _Properties("Globals", self._globals, self._resolve).close({"Function"})
+        for name in self._of_type(_BUS):
+            self._properties(name).close(_UNUSED[_BUS])
+
+    def _queue(self, name: str) -> Queue:
+        properties = self._properties(name)
+        redrive = properties.take("RedrivePolicy", {})
+        queue = Queue(
+            name=str(self._name(name)),
+            arn=self._arn(name),
+            visibility_s=float(properties.take("VisibilityTimeout", 30)),
+            delay_s=float(properties.take("DelaySeconds", 0)),
+            dead_letter=redrive["deadLetterTargetArn"].rpartition(":")[2] if redrive else None,
+            max_receives=int(redrive["maxReceiveCount"]) if redrive else None,
+        )
+        properties.close(_UNUSED[_QUEUE])
+        return queue
+
+    def _queue_policies(self) -> dict[str, list[Any]]:
+        policies: dict[str, list[Any]] = {}
+        for name in self._of_type(_QUEUE_POLICY):
+            properties = self._properties(name)
+            statements = properties.require("PolicyDocument")["Statement"]
+            for reference in properties.require("Queues"):
+                queue = self._queue_named(reference, name)
+                if queue in policies:
+                    raise TemplateError(f"{name}: {queue} has a policy; AWS would replace it")
+                policies[queue] = statements if isinstance(statements, list) else [statements]
+            properties.close()
+        return policies
+
+    def _rule(self, name: str) -> Rule:
+        properties = self._properties(name)
+        arn = self._arn(name)
+        rule = Rule(
+            name=str(self._name(name)),
+            arn=arn,
+            bus=self._bus_of(properties.raw("EventBusName")),
+            pattern=properties.require("EventPattern"),
+            targets=tuple(self._target(name, arn, t) for t in properties.require("Targets")),
+        )
+        properties.close(_UNUSED[_RULE])
+        return rule
+
+    def _target(self, rule: str, rule_arn: str, values: Mapping[str, Any]) -> Target:
+        # A delivery here either commits or fails PutEvents, so RetryPolicy has nothing to do.
+        properties = _Properties(f"{rule}.Targets", values, self._resolve)
+        arn = str(properties.require("Arn"))
+        dead_letter_arn = properties.take("DeadLetterConfig", {}).get("Arn")
+        target = Target(
+            queue=self._queue_named(arn, rule),
+            arn=arn,
+            permitted=self._may_send(rule_arn, arn, rule),
+            dead_letter=self._queue_named(dead_letter_arn, rule)
+            if dead_letter_arn and self._may_send(rule_arn, dead_letter_arn, rule)
+            else None,
+        )
+        properties.close({"Id", "RetryPolicy"})
+        return target
+
+    def _may_send(self, rule_arn: str, queue_arn: str, owner: str) -> bool:
+        statements = self._policies.get(self._queue_named(queue_arn, owner), [])
+        return allows_events(statements, queue_arn, rule_arn)
+
+    # Functions and their events -------------------------------------------------------------
+
+    def _function(self, name: str) -> Function:
+        own = self._all[name].get("Properties") or {}
+        shared = self._globals.get("Function") or {}
+        properties = _Properties(name, {**shared, **own}, self._resolve)
+        properties.raw("Environment")
+        reserved = properties.take("ReservedConcurrentExecutions")
+        retries, failure_queue = self._asynchronous(name, properties.take("EventInvokeConfig", {}))
+        for event_name, event in (properties.raw("Events") or {}).items():
+            self._event(name, f"{name}.{event_name}", event)
+        function = Function(
+            name=name,
+            arn=self._arn(name),
+            handler=str(properties.require("Handler")),
+            timeout_s=float(properties.take("Timeout", 3)),
+            memory_mb=int(properties.take("MemorySize", 128)),
+            environment=self._variables(shared) | self._variables(own),
+            reserved_concurrency=None if reserved is None else int(reserved),
+            max_retries=retries,
+            failure_queue=failure_queue,
+        )
+        properties.close({"FunctionName", *_UNUSED[_FUNCTION]})
+        return function
+
+    def _variables(self, properties: Mapping[str, Any]) -> dict[str, str]:
+        variables = (properties.get("Environment") or {}).get("Variables") or {}
+        wanted = {name: v for name, v in variables.items() if name not in self._overridden}
+        return {name: _variable_text(value) for name, value in self._resolve(wanted).items()}
+
+    def _asynchronous(self, name: str, config: Mapping[str, Any]) -> tuple[int, str | None]:
+        properties = _Properties(f"{name}.EventInvokeConfig", config, self._resolve)
+        retries = int(properties.take("MaximumRetryAttempts", 2))
+        failure = properties.take("DestinationConfig", {}).get("OnFailure")
+        properties.close({"MaximumEventAgeInSeconds", "Qualifier"})
+        return retries, self._queue_named(failure["Destination"], name) if failure else None
+
+    def _event(self, function: str, owner: str, event: Mapping[str, Any]) -> None:
+        readers = {"HttpApi": self._route, "SQS": self._source, "ScheduleV2": self._schedule}
+        if event["Type"] not in readers:
+            raise TemplateError(f"{owner}: events of type {event['Type']} are not supported")
+        properties = _Properties(owner, event.get("Properties") or {}, self._resolve)
+        readers[event["Type"]](function, owner, properties)
+
+    def _route(self, function: str, owner: str, properties: _Properties) -> None:
+        method = str(properties.take("Method", "ANY")).upper()
+        path = str(properties.take("Path", "$default"))
+        properties.close({"ApiId", "RouteSettings"})
+        route = Route(method=method, path=path, function=function)
+        if path != "$default" and (not path.startswith("/") or "+}" in path[:-2]):
+            raise TemplateError(f"{owner}: {path} starts with / and ends with its greedy variable")
+        if route.key in self._routes:
+            raise TemplateError(f"{owner}: {self._routes[route.key].function} has {route.key} too")
+        self._routes[route.key] = route
+
+    def _source(self, function: str, owner: str, properties: _Properties) -> None:
+        scaling = properties.take("ScalingConfig", {})
+        source = EventSource(
+            queue=self._queue_named(str(properties.require("Queue")), owner),
+            function=function,
+            batch_size=int(properties.take("BatchSize", 10)),
+            window_s=float(properties.take("MaximumBatchingWindowInSeconds", 0)),
+            reports_failures=properties.take("FunctionResponseTypes", [])
+            == ["ReportBatchItemFailures"],
+            max_concurrency=scaling.get("MaximumConcurrency"),
+        )
+        properties.close()
+        if source.batch_size > 10 and source.window_s < 1:
+            raise TemplateError(f"{owner}: BatchSize over 10 needs a batching window of 1 s")
+        self._sources.append(source)
+
+    def _check_visibility(self, source: EventSource, function: Function) -> None:
+        visibility_s = self._queues[source.queue].visibility_s
+        if visibility_s < function.timeout_s:
+            raise TemplateError(
+                f"{source.queue}: VisibilityTimeout {visibility_s:.0f} s is shorter than the "
+                f"timeout of {function.name}, {function.timeout_s:.0f} s"
+            )
+
+    def _schedule(self, function: str, owner: str, properties: _Properties) -> None:
+        name = str(properties.take("Name", owner.replace(".", "")))
+        schedule = Schedule(
+            name=name,
+            arn=f"arn:aws:scheduler:{REGION}:{ACCOUNT_ID}:schedule/default/{name}",
+            function=function,
+            expression=str(properties.require("ScheduleExpression")),
+            timezone=str(properties.take("ScheduleExpressionTimezone", "UTC")),
+            input=properties.take("Input"),
+        )
+        properties.close({"DeadLetterConfig", "Description", "PermissionsBoundary", "RetryPolicy",
+                          "RoleArn"})  # fmt: skip
+        self._schedules.append(schedule)
+
+
+def _variable_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,151 @@
+"""Access tokens: EdDSA JWTs, one pinned algorithm, typed, keyed by ``kid``.
+
+The signing secret is a JSON document ``{"current": text, "previous": text or ""}`` of random
+strings; each key pair is derived from its string, so any secret store that can make random text
+can make (and rotate) signing keys. Both keys verify; only the current one signs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from shared.config import Settings
+from shared.errors import UnauthenticatedError
+from shared.kit.ids import uuid7
+from shared.secrets import read_secret
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+_ALGORITHM = "EdDSA"
+_TYPE = "at+jwt"
+_AUDIENCE = "davinci-api"
+_LEEWAY_S = 30
+_MAX_TOKEN_BYTES = 4_096
+_REQUIRED = ["exp", "iat", "iss", "aud", "sub", "jti", "fid", "role"]
+
+
+@dataclass(frozen=True, slots=True)
+class AccessClaims:
+    """What a valid access token says."""
+
+    user_id: UUID
+    email: str
+    role: str
+    family_id: UUID
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class _SigningKey:
+    kid: str
+    private: Ed25519PrivateKey
+    public_bytes: bytes
+
+
+def issue_access_token(
+    settings: Settings, *, user_id: UUID, email: str, role: str, family_id: UUID, now: datetime
+) -> str:
+    """Return a signed token of ``access_token_ttl_s`` seconds."""
+    import jwt
+
+    key = _signing_keys(settings)[0]
+    claims = {
+        "iss": settings.issuer,
+        "aud": _AUDIENCE,
+        "sub": str(user_id),
+        "email": email,
+        "role": role,
+        "fid": str(family_id),
+        "jti": uuid7().hex,
+        "iat": now,
+        "exp": now + timedelta(seconds=settings.access_token_ttl_s),
+    }
+    headers = {"kid": key.kid, "typ": _TYPE}
+    return jwt.encode(claims, key.private, algorithm=_ALGORITHM, headers=headers)  # type: ignore[arg-type]
+
+
+def verify_access_token(settings: Settings, token: str) -> AccessClaims:
+    """Return the claims of a token that we signed, for us, that is in force.
+
+    Raises
+    ------
+    UnauthenticatedError
+        For any other token; the reason is not told apart to the caller, but for expiry.
+    """
+    import jwt
+
+    invalid = UnauthenticatedError("The access token is not valid. Log in again.")
+    if len(token) > _MAX_TOKEN_BYTES:
+        raise invalid
+    try:
+        header = jwt.get_unverified_header(token)
+        # PyJWT does not look at typ: a refresh or id token must never pass as an access token.
+        if header.get("typ") != _TYPE or header.get("alg") != _ALGORITHM or "crit" in header:
+            raise invalid
+        key = next(k for k in _signing_keys(settings) if k.kid == header.get("kid"))
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key.private.public_key(),  # type: ignore[arg-type]
+            algorithms=[_ALGORITHM],
+            issuer=settings.issuer,
+            audience=_AUDIENCE,
+            leeway=_LEEWAY_S,
+            options={"require": _REQUIRED, "strict_aud": True},
+        )
+        return AccessClaims(
+            UUID(claims["sub"]), str(claims.get("email", "")), str(claims["role"]),
+            UUID(claims["fid"]), int(claims["exp"]),
+        )  # fmt: skip
+    except jwt.ExpiredSignatureError as error:
+        raise UnauthenticatedError("The access token has expired. Refresh it.") from error
+    except (jwt.PyJWTError, StopIteration, ValueError, TypeError, AttributeError) as error:
+        raise invalid from error
+
+
+def public_jwks(settings: Settings) -> dict[str, list[dict[str, str]]]:
+    """Return the public keys (RFC 7517), newest first; two during a rotation."""
+    return {
+        "keys": [
+            {
+                "kty": "OKP",
+                "crv": "Ed25519",
+                "use": "sig",
+                "alg": _ALGORITHM,
+                "kid": key.kid,
+                "x": urlsafe_b64encode(key.public_bytes).rstrip(b"=").decode(),
+            }
+            for key in _signing_keys(settings)
+        ]
+    }
+
+
+def derived_key(settings: Settings, purpose: str) -> bytes:
+    """Return 32 bytes bound to ``purpose``, derived from the current signing secret."""
+    secret = json.loads(read_secret(settings.signing_keys))["current"]
+    return hmac.digest(secret.encode(), f"davinci/{purpose}".encode(), hashlib.sha256)
+
+
+def _signing_keys(settings: Settings) -> tuple[_SigningKey, ...]:
+    return _derive(read_secret(settings.signing_keys))
+
+
+@lru_cache(maxsize=4)
+def _derive(document: str) -> tuple[_SigningKey, ...]:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    keys = []
+    for secret in (s for s in map(json.loads(document).get, ("current", "previous")) if s):
+        seed = hmac.digest(secret.encode(), b"davinci/jwt-ed25519", hashlib.sha256)
+        private = Ed25519PrivateKey.from_private_bytes(seed)
+        public = private.public_key().public_bytes_raw()
+        keys.append(_SigningKey(hashlib.sha256(public).hexdigest()[:16], private, public))
+    return tuple(keys)

@@ -1,0 +1,62 @@
+"""Settings, read from the environment once per process; a bad value fails at start by its name.
+
+Tests construct ``Settings(...)`` directly and never patch the environment.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What a function may read of its environment."""
+
+    model_config = SettingsConfigDict(env_prefix="DAVINCI_", extra="ignore", frozen=True)
+
+    environment: Literal["local", "dev", "staging", "prod"] = "local"
+    database_url: SecretStr = Field(validation_alias="DATABASE_URL")
+    database_timeout_s: float = Field(5.0, gt=0, description="Longest wait for one answer.")
+    database_connections: int = Field(
+        1, ge=1, description="Per process; 1 fits one request at a time."
+    )
+    database_ca_file: str | None = Field(None, description="CA bundle; set it to require TLS.")
+
+    signing_keys: str = Field("", description="Secret reference of the JWT keys (see secrets.py).")
+    issuer: str = "davinci"
+    access_token_ttl_s: int = Field(900, ge=60, le=900)
+    refresh_token_ttl_s: int = Field(14 * 86_400, ge=3_600)
+
+    snapshot_ttl_s: float = Field(2.0, ge=0)
+    credential_ttl_s: float = Field(30.0, ge=0, le=30)
+    store_text: bool = False
+    max_body_bytes: int = Field(1_048_576, ge=1_024)
+    text_key: str = Field("", description="Secret reference of the prompt-hash key.")
+
+    bus: Literal["local", "eventbridge"] = "local"
+    event_bus_name: str = "davinci"
+    relay_function: str = Field(
+        "", description="Function woken after a write; empty: schedule only."
+    )
+    local_cloud_url: str = ""
+    local_cloud_token: SecretStr = SecretStr("")
+
+    upstream_connect_timeout_s: float = 5.0
+    upstream_total_timeout_s: float = Field(28.0, description="Below API Gateway's 30 s.")
+    metrics_token: SecretStr = SecretStr("")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Return the process's settings.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        Naming the variable that is missing or malformed.
+    """
+    return Settings()  # type: ignore[call-arg]  # filled from the environment

@@ -1,0 +1,34 @@
+"""Every table of the system as SQLAlchemy Core, one module per family.
+
+Decisions, outcomes and feedback are append-only and partitioned by day. All three partition on the
+decision's UUIDv7, which begins with its instant: a lookup by id touches one partition, what belongs
+to one decision lies in partitions of the same day, and retention drops whole days together.
+"""
+
+from shared.db.tables.access import api_keys, refresh_tokens, users
+from shared.db.tables.base import metadata
+from shared.db.tables.control import models, policies, policy_versions, prices
+from shared.db.tables.events import event_sequence, inbox, outbox
+from shared.db.tables.log import PARTITIONED, decisions, feedback, outcomes
+from shared.db.tables.read import learner_states, projections, rollups
+
+__all__ = [
+    "PARTITIONED",
+    "api_keys",
+    "decisions",
+    "event_sequence",
+    "feedback",
+    "inbox",
+    "learner_states",
+    "metadata",
+    "models",
+    "outbox",
+    "outcomes",
+    "policies",
+    "policy_versions",
+    "prices",
+    "projections",
+    "refresh_tokens",
+    "rollups",
+    "users",
+]

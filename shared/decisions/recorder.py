@@ -1,0 +1,204 @@
+"""Make a decision and write it down: what the neural and gateway domains have in common.
+
+One statement writes the decision and its event: one transaction, one round trip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from shared.auth.tokens import derived_key
+from shared.config import Settings
+from shared.db.tables import decisions, outbox
+from shared.decisions.snapshot import World
+from shared.errors import ConflictError, FieldError, InvalidInputError
+from shared.events.contracts import NeuralRouteCompletedV1
+from shared.events.outbox import outbox_row
+from shared.kit.ids import DECISION, floor_at, instant_of, to_text, uuid7
+from shared.routing.decide import decide
+from shared.routing.eligibility import NoEligibleModelError
+from shared.routing.types import Context, Decision, RoutingPolicy
+
+_SESSION_MEMORY = timedelta(hours=1)
+
+
+class NoEligibleModelProblemError(ConflictError):
+    """Every registered model was removed by a constraint; says which and what to relax."""
+
+    status, code, title = 422, "no-eligible-model", "No eligible model"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A decision with the identity under which it is stored."""
+
+    id: UUID
+    created_at: datetime
+    decision: Decision
+    policy: RoutingPolicy
+    row: Mapping[str, Any]
+
+    @property
+    def public_id(self) -> str:
+        return to_text(DECISION, self.id)
+
+
+def make_decision(
+    world: World,
+    context: Context,
+    settings: Settings,
+    *,
+    policy_name: str | None,
+    requested_model: str,
+    caller: str,
+    labels: Mapping[str, str],
+    text: Mapping[str, Any],
+    session: str | None = None,
+) -> Recorded:
+    """Decide for ``context``; nothing is written yet.
+
+    ``text`` is what would be kept of the prompt, if text is stored at all.
+
+    Raises
+    ------
+    NoEligibleModelProblemError
+        With every model's reason and the constraint to relax.
+    InvalidInputError
+        If a constraint names a model that is not registered.
+    """
+    policy = world.policy(policy_name)
+    _refuse_unknown_models(world, context)
+    decision_id = uuid7()
+    now = instant_of(decision_id)
+    seed = secrets.randbits(63)
+    try:
+        decision = decide(context, world.snapshot(policy), seed=seed, now=now)
+    except NoEligibleModelError as error:
+        reasons = [FieldError(f"model:{m}", "; ".join(why)) for m, why in error.reasons.items()]
+        raise NoEligibleModelProblemError(str(error), errors=reasons) from error
+    objective = policy.levels[decision.level]
+    row = {
+        "id": decision_id,
+        "created_at": now,
+        "policy_version_id": UUID(policy.id),
+        "policy_name": policy.name,
+        "policy_version": policy.version,
+        "track": "stable",
+        "level": decision.level,
+        "level_confidence": decision.level_confidence,
+        "level_source": decision.level_source,
+        "task_type": context.task_type,
+        "requested_model": requested_model,
+        "model": decision.model,
+        "propensity": decision.propensity,
+        "strategy": decision.strategy,
+        "explored": decision.explored,
+        "quality_value_usd": objective.quality_value_usd,
+        "latency_cost_usd_per_s": objective.latency_cost_usd_per_s,
+        "tokens_in": context.tokens_in,
+        "features_version": decision.features_version,
+        "features": decision.features,
+        "candidates": [asdict(candidate) for candidate in decision.candidates],
+        "fallbacks": decision.fallbacks,
+        "request": _request_facts(context),
+        "why": decision.why,
+        "margin": asdict(decision.margin) if decision.margin is not None else None,
+        "seed": seed,
+        "learner_version": world.learner_version,
+        "prompt_hash": keyed_hash(settings, "prompt", context.text),
+        "session_hash": session,
+        "text": dict(text) if settings.store_text else None,
+        "caller": caller,
+        "labels": dict(labels),
+    }
+    return Recorded(decision_id, now, decision, policy, row)
+
+
+def record_decision(connection: sa.Connection, recorded: Recorded) -> None:
+    """Write the decision and its event in one statement; any open transaction is joined."""
+    event = outbox_row(_event(recorded), recorded.created_at)
+    written = sa.insert(decisions).values(**recorded.row).cte("decision")
+    connection.execute(sa.insert(outbox).values(**event).add_cte(written))
+
+
+def _event(recorded: Recorded) -> NeuralRouteCompletedV1:
+    decision, row = recorded.decision, recorded.row
+    return NeuralRouteCompletedV1(
+        decision_id=recorded.public_id,
+        level=decision.level,
+        model=decision.model,
+        policy_version_id=recorded.policy.id,
+        track=row["track"],
+        task_type=row["task_type"],
+        policy_name=recorded.policy.name,
+        policy_version=recorded.policy.version,
+        propensity=decision.propensity,
+        explored=decision.explored,
+        exploration_usd=decision.exploration_cost_usd,
+        caller=row["caller"],
+    )
+
+
+def _request_facts(context: Context) -> dict[str, Any]:
+    """Return what an exact replay needs besides the features; no text."""
+    limits = context.constraints
+    return {
+        "level": context.level,
+        "priority": context.priority,
+        "max_tokens_out": context.max_tokens_out,
+        "modalities": sorted(context.modalities),
+        "previous_model": context.previous_model,
+        "constraints": {
+            "models_allowed": sorted(limits.models_allowed)
+            if limits.models_allowed is not None
+            else None,
+            "models_denied": sorted(limits.models_denied),
+            "max_cost_usd": limits.max_cost_usd,
+            "max_latency_ms": limits.max_latency_ms,
+            "region": limits.region,
+            "min_context_tokens": limits.min_context_tokens,
+        },
+    }
+
+
+def _refuse_unknown_models(world: World, context: Context) -> None:
+    limits = context.constraints
+    known = world.upstreams.keys()
+    errors = [
+        FieldError(f"#/constraints/{member}", f"{model!r} is not a registered model")
+        for member, named in (
+            ("models_allowed", limits.models_allowed or frozenset()),
+            ("models_denied", limits.models_denied),
+        )
+        for model in sorted(named - known)
+    ]
+    if errors:
+        raise InvalidInputError(
+            "A constraint names a model that is not registered; GET /api/models lists them.",
+            errors=errors,
+        )
+
+
+def keyed_hash(settings: Settings, purpose: str, text: str) -> str:
+    """Return a keyed hash: equals can be found, guesses cannot be checked without the key."""
+    return hmac.digest(derived_key(settings, purpose), text.encode(), hashlib.sha256).hex()
+
+
+def find_previous_model(connection: sa.Connection, session_hash: str, now: datetime) -> str | None:
+    """Return the model that served this session last, within the life of a prompt cache."""
+    since = floor_at(now - _SESSION_MEMORY)
+    return connection.scalar(
+        sa.select(decisions.c.model)
+        .where(decisions.c.session_hash == session_hash, decisions.c.id >= since)
+        .order_by(decisions.c.id.desc())
+        .limit(1)
+    )

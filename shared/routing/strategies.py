@@ -1,0 +1,144 @@
+"""From scores to the probability of every action, and one draw from it.
+
+The vector is computed first and the action drawn from it, so the stored propensity is the
+probability by which the draw was made, not an estimate of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from shared.routing.types import Strategy
+
+_MASK = (1 << 64) - 1
+# Thompson: probability of being best by quadrature over this many points; a floor keeps every
+# action evaluable later.
+_NODES: Final = 64
+_THOMPSON_FLOOR: Final = 0.002
+_SQUARE_CB_GAMMA: Final = 40.0
+
+
+def action_probabilities(
+    strategy: Strategy,
+    scores: Sequence[float],
+    deviations: Sequence[float],
+    best: int,
+    *,
+    scale: float,
+    epsilon: float,
+    max_share: float,
+    allowed: Sequence[bool],
+) -> list[float]:
+    """Compute the probability of every action.
+
+    Parameters
+    ----------
+    strategy
+        ``greedy``, ``epsilon_greedy``, ``inverse_gap`` (SquareCB) or ``thompson``.
+    scores, deviations
+        Expected utility and its standard deviation per action, in dollars.
+    best
+        Index of the action that greedy takes.
+    scale
+        Dollars that one unit of quality is worth; makes gaps dimensionless.
+    epsilon
+        Share drawn uniformly over all actions (epsilon_greedy only).
+    max_share
+        Largest total probability of the actions other than ``best``.
+    allowed
+        Whether exploration may take the action (the wallet); ``best`` is always allowed.
+
+    Returns
+    -------
+    list of float
+        In [0, 1], summing to 1 within 1e-12.
+
+    References
+    ----------
+    Foster, D. and Rakhlin, A. (2020). "Beyond UCB: Optimal and Efficient Contextual Bandits with
+    Regression Oracles." ICML. Section 3: ``1 / (K + gamma * gap)``.
+    """
+    n = len(scores)
+    if n == 1 or strategy == "greedy":
+        raw = [0.0] * n
+    elif strategy == "epsilon_greedy":
+        raw = [epsilon / n] * n
+    elif strategy == "inverse_gap":
+        unit = scale if scale > 0 else 1.0
+        raw = [
+            1.0 / (n + _SQUARE_CB_GAMMA * max(0.0, (scores[best] - score) / unit))
+            for score in scores
+        ]
+    else:
+        raw = [
+            max(_THOMPSON_FLOOR, p) if i != best else p
+            for i, p in enumerate(_probability_best(scores, deviations))
+        ]
+    explore = [p if i != best and allowed[i] else 0.0 for i, p in enumerate(raw)]
+    share = math.fsum(explore)
+    limit = min(1.0, max(0.0, max_share))
+    if share > limit:
+        explore = [p * (limit / share) for p in explore]
+    explore[best] = max(0.0, 1.0 - math.fsum(explore))
+    return explore
+
+
+def draw(probabilities: Sequence[float], seed: int) -> int:
+    """Return the index drawn by ``seed``; an action of probability 0 is never drawn."""
+    point = uniform(seed)
+    total = 0.0
+    last = 0
+    for index, p in enumerate(probabilities):
+        if p <= 0.0:
+            continue
+        total += p
+        last = index
+        if point < total:
+            return index
+    return last
+
+
+def uniform(seed: int) -> float:
+    """Map a seed to [0, 1) (splitmix64), the same in every process and version."""
+    z = (seed + 0x9E3779B97F4A7C15) & _MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    return ((z ^ (z >> 31)) >> 11) * 2.0**-53
+
+
+def _probability_best(means: Sequence[float], deviations: Sequence[float]) -> list[float]:
+    """Return P(action i is best) for independent normal utilities.
+
+    The integral of ``pdf_i(x) * prod_j cdf_j(x)`` by the midpoint rule: what Thompson sampling
+    estimates by sampling, without the noise, so the propensity is exact and replayable.
+    """
+    n = len(means)
+    floor = max(max(deviations), 1e-12) * 1e-3
+    sds = [max(d, floor) for d in deviations]
+    low = max(m - 5.0 * s for m, s in zip(means, sds, strict=True))
+    high = max(m + 5.0 * s for m, s in zip(means, sds, strict=True))
+    step = (high - low) / _NODES
+    # cdf values at the cell borders; an action's mass in a cell is a difference of its cdf, which
+    # stays right when a deviation is much smaller than a cell.
+    previous = [_cdf((low - m) / s) for m, s in zip(means, sds, strict=True)]
+    totals = [0.0] * n
+    for node in range(1, _NODES + 1):
+        border = low + node * step
+        current = [_cdf((border - m) / s) for m, s in zip(means, sds, strict=True)]
+        middle = [(a + b) / 2.0 for a, b in zip(previous, current, strict=True)]
+        for i in range(n):
+            mass = current[i] - previous[i]
+            if mass > 0.0:
+                totals[i] += mass * math.prod(middle[:i]) * math.prod(middle[i + 1 :])
+        previous = current
+    total = math.fsum(totals)
+    if total <= 0.0:
+        best = max(range(n), key=lambda i: means[i])
+        return [1.0 if i == best else 0.0 for i in range(n)]
+    return [value / total for value in totals]
+
+
+def _cdf(z: float) -> float:
+    return 0.5 * math.erfc(-z * 0.7071067811865476)

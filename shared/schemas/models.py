@@ -1,0 +1,108 @@
+"""The model registry on the wire."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from shared.schemas.common import Labels, ModelId, Request, Response, Slug
+from shared.schemas.neural import Modality
+
+Status = Literal["operational", "degraded", "down"]
+LatencySource = Literal["measured", "reported"]
+Price = Annotated[
+    float, Field(ge=0, le=1e6, description="USD per million tokens.", examples=[0.15])
+]
+BaseUrl = Annotated[str, Field(max_length=512, examples=["https://api.openai.com/v1"])]
+SecretRef = Annotated[
+    str,
+    Field(
+        max_length=512,
+        pattern=r"^(env:[A-Z][A-Z0-9_]*|file:/.+|secretsmanager:.+)$",
+        description="Where the provider's key lies, never the key.",
+        examples=["secretsmanager:arn:aws:secretsmanager:eu-west-1:123456789012:secret:openai"],
+    ),
+]
+
+
+def _check_url(url: str | None) -> str | None:
+    if url is None:
+        return None
+    scheme, _, rest = url.partition("://")
+    if scheme not in {"http", "https"} or not rest or "@" in rest or any(c.isspace() for c in rest):
+        raise ValueError("use http(s)://host[:port]/path without credentials")
+    return url.rstrip("/")
+
+
+class ModelCreate(Request):
+    """Register one served model: endpoint, upstream name, price, limits."""
+
+    id: ModelId
+    provider: Slug = Field(examples=["openai"])
+    base_url: BaseUrl
+    upstream_name: str = Field(min_length=1, max_length=256, examples=["gpt-4o-mini"])
+    secret_ref: SecretRef | None = None
+    input_usd_per_mtok: Price | None = Field(None, description="None: unknown, never 0 instead.")
+    output_usd_per_mtok: Price | None = None
+    context_tokens: int = Field(ge=1, le=100_000_000, examples=[128_000])
+    max_tokens_out: int | None = Field(None, ge=1)
+    modalities: list[Modality] = Field(default_factory=lambda: ["text"], min_length=1)  # type: ignore[arg-type]
+    region: str | None = Field(None, max_length=64)
+    latency_source: LatencySource = Field(
+        "measured",
+        description="`reported` takes the upstream's openai-processing-ms header instead of the "
+        "measured time.",
+    )
+    labels: Labels = Field(default_factory=dict)
+    status: Status = "operational"
+    enabled: bool = True
+
+    _url = field_validator("base_url")(_check_url)
+
+
+class ModelUpdate(Request):
+    """What to change; members left out stay."""
+
+    base_url: BaseUrl | None = None
+    upstream_name: str | None = Field(None, min_length=1, max_length=256)
+    secret_ref: SecretRef | None = None
+    input_usd_per_mtok: Price | None = None
+    output_usd_per_mtok: Price | None = None
+    context_tokens: int | None = Field(None, ge=1, le=100_000_000)
+    max_tokens_out: int | None = Field(None, ge=1)
+    modalities: list[Modality] | None = Field(None, min_length=1)
+    region: str | None = Field(None, max_length=64)
+    latency_source: LatencySource | None = None
+    labels: Labels | None = None
+    status: Status | None = None
+    enabled: bool | None = None
+
+    _url = field_validator("base_url")(_check_url)
+
+
+class Model(Response):
+    id: str
+    provider: str
+    base_url: str
+    upstream_name: str
+    secret_ref: str | None
+    input_usd_per_mtok: float | None
+    output_usd_per_mtok: float | None
+    context_tokens: int
+    max_tokens_out: int | None
+    modalities: list[str]
+    region: str | None
+    latency_source: LatencySource
+    labels: dict[str, str]
+    status: Status
+    enabled: bool
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class ModelPage(Response):
+    items: list[Model]
+    next_cursor: str | None

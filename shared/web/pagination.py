@@ -1,0 +1,54 @@
+"""Cursors: opaque, signed, stable while rows come and go (they name a position, not an offset)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Annotated, Any
+
+from fastapi import Query
+
+from shared.auth.tokens import derived_key
+from shared.config import get_settings
+from shared.errors import FieldError, InvalidInputError
+
+_MAC_BYTES = 12
+
+Limit = Annotated[int, Query(ge=1, le=100, description="Items a page.")]
+Cursor = Annotated[
+    str | None, Query(max_length=512, description="next_cursor of the previous page.")
+]
+
+
+def encode_cursor(position: Any) -> str:
+    """Return an opaque cursor for a JSON-able position."""
+    payload = json.dumps(position, separators=(",", ":")).encode()
+    return urlsafe_b64encode(_mac(payload) + payload).rstrip(b"=").decode()
+
+
+def decode_cursor(cursor: str) -> Any:
+    """Return the position of a cursor that we made.
+
+    Raises
+    ------
+    InvalidInputError
+        If it was altered or made by somebody else.
+    """
+    try:
+        raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+        if not hmac.compare_digest(mac, _mac(payload)):
+            raise ValueError
+        return json.loads(payload)
+    except ValueError as error:
+        raise InvalidInputError(
+            "The cursor is not one of ours. Start again without it.",
+            errors=[FieldError("?cursor", "not a cursor of this API")],
+        ) from error
+
+
+def _mac(payload: bytes) -> bytes:
+    key = derived_key(get_settings(), "cursor")
+    return hmac.digest(key, payload, hashlib.sha256)[:_MAC_BYTES]

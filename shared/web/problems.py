@@ -1,0 +1,118 @@
+"""Errors on the wire: RFC 9457 problems under ``/api``, OpenAI's error object under ``/v1``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from shared.errors import DomainError, FieldError
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+_TYPE_BASE = "https://davinci.dev/problems/"
+
+_OPENAI_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+_PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
+
+
+def problem(
+    path: str,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    *,
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+    extra: Mapping[str, object] | None = None,
+) -> Response:
+    """Return the error response that clients of ``path`` can parse."""
+    if path.startswith("/v1/"):
+        body: dict[str, Any] = {
+            "error": {
+                "message": " ".join([detail, *(f"{e.pointer}: {e.detail}." for e in errors)]),
+                "type": _OPENAI_TYPES.get(
+                    status, "invalid_request_error" if status < 500 else "api_error"
+                ),
+                "param": errors[0].pointer.removeprefix("#/") if errors else None,
+                "code": code.replace("-", "_"),
+            }
+        }
+        return JSONResponse(body, status, dict(headers or {}))
+    body = {
+        "type": _TYPE_BASE + code,
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": path,
+        "errors": [{"pointer": e.pointer, "detail": e.detail} for e in errors],
+        **(extra or {}),
+    }
+    return JSONResponse(body, status, dict(headers or {}), media_type=PROBLEM_MEDIA_TYPE)
+
+
+def internal_error(path: str, request_id: str) -> Response:
+    """Return the answer to an error that nobody foresaw: an id to quote, nothing of the inside."""
+    detail = f"Something failed on our side. Quote the request id {request_id} when you report it."
+    return problem(path, 500, "internal-error", "Internal error", detail)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error that FastAPI and the domains raise a problem."""
+    app.add_exception_handler(DomainError, _on_domain_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+async def _on_domain_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DomainError)
+    return problem(
+        request.url.path, error.status, error.code, error.title, error.detail,
+        errors=error.errors, headers=error.headers, extra=error.extra,
+    )  # fmt: skip
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults = error.errors()
+    path = request.url.path
+    if any(fault["type"] == "json_invalid" for fault in faults):
+        detail = "The body is not valid JSON."
+        return problem(path, 400, "malformed-json", "Malformed JSON", detail)
+    errors = [FieldError(_pointer(fault["loc"]), fault["msg"]) for fault in faults]
+    detail = "The request does not fit the schema; every fault is listed with its place."
+    return problem(path, 422, "invalid-input", "Invalid input", detail, errors=errors)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    # Python before 3.13 still calls 413 and 422 by their old names.
+    phrase = _PHRASES.get(error.status_code) or HTTPStatus(error.status_code).phrase
+    detail = {
+        404: "There is nothing at this path. /openapi.json lists every route.",
+        405: "This path does not take this method; Allow names those it takes.",
+    }.get(error.status_code, str(error.detail))
+    code = phrase.lower().replace(" ", "-")
+    return problem(request.url.path, error.status_code, code, phrase, detail, headers=error.headers)
+
+
+def _pointer(location: Sequence[int | str]) -> str:
+    """Return ``#/a/0/b`` for a place in the body, ``?name`` for a query parameter."""
+    place, *rest = location
+    if place == "body":
+        escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in rest)
+        return "#/" + "/".join(escaped)
+    return {"query": "?", "header": "header:", "path": "path:"}.get(str(place), "") + ".".join(
+        map(str, rest)
+    )

@@ -1,0 +1,46 @@
+"""What the documentation of a route says about its errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.schemas.common import OpenAIError, Problem
+from shared.web.problems import PROBLEM_MEDIA_TYPE
+
+_REASONS = {
+    400: "The body is not valid JSON.",
+    401: "Credentials are missing or invalid.",
+    403: "The credentials do not grant this.",
+    404: "There is no such thing.",
+    409: "It conflicts with what is there.",
+    412: "It has changed since you read it.",
+    413: "The body is too large.",
+    415: "The body is not application/json.",
+    422: "The input does not fit; every fault is listed.",
+    428: "If-Match is missing.",
+    429: "Too many requests.",
+    500: "Something failed on our side.",
+    502: "The model provider failed.",
+    503: "Temporarily unavailable.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return OpenAPI's ``responses`` for problem documents of these statuses (and 500, 503)."""
+    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    return {
+        status: {
+            "model": Problem,
+            "description": _REASONS[status],
+            "content": {PROBLEM_MEDIA_TYPE: schema},
+        }
+        for status in sorted({*statuses, 500, 503})
+    }
+
+
+def openai_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return OpenAPI's ``responses`` for OpenAI error objects of these statuses."""
+    return {
+        status: {"model": OpenAIError, "description": _REASONS[status]}
+        for status in sorted({*statuses, 500, 503})
+    }

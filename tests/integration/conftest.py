@@ -1,0 +1,119 @@
+"""The real Lambda handlers against a real PostgreSQL, in process."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from shared.db.tables import metadata
+from tests.fakes.lambda_client import LambdaClient
+from tests.fakes.upstream import FakeUpstream
+
+ADMIN = ("admin@davinci.local", "correct horse battery staple")
+
+
+@pytest.fixture(scope="session")
+def environment(
+    database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """The functions' environment variables, as a host sets them before the first import."""
+    secret = tmp_path_factory.mktemp("home") / "signing-keys.json"
+    secret.write_text(json.dumps({"current": "for tests only", "previous": ""}))
+    values = {
+        "DATABASE_URL": database_url,
+        "DAVINCI_SIGNING_KEYS": f"file:{secret}",
+        "DAVINCI_SNAPSHOT_TTL_S": "0",
+        "DAVINCI_CREDENTIAL_TTL_S": "0",
+        "DAVINCI_STORE_TEXT": "1",
+        "DAVINCI_LOG_LEVEL": "ERROR",
+    }
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    yield values
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture
+def clean_database(engine: sa.Engine) -> None:
+    """Empty every table; the event sequence starts at 0 again."""
+    names = ", ".join(
+        table.name for table in metadata.sorted_tables if table.name != "event_sequence"
+    )
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"TRUNCATE {names} CASCADE"))
+        connection.execute(sa.text("UPDATE event_sequence SET value = 0"))
+
+
+@pytest.fixture
+def api(environment: dict[str, str], clean_database: None) -> LambdaClient:
+    """Calls routes through their functions' handlers, as the template maps them."""
+    return LambdaClient(Path(__file__).parents[2] / "template.yaml")
+
+
+@pytest.fixture
+def admin(api: LambdaClient) -> LambdaClient:
+    """The same, logged in as the administrator."""
+    from functions.auth.service import ensure_user
+    from shared.db.engine import get_engine, transaction
+
+    with transaction(get_engine()) as connection:
+        ensure_user(connection, *ADMIN, role="admin")
+    answer = api.post("/api/auth/login", {"email": ADMIN[0], "password": ADMIN[1]})
+    assert answer.status == 200, answer.body
+    return api.with_token(answer.json()["access_token"])
+
+
+@pytest.fixture
+def make_key(admin: LambdaClient) -> Callable[..., LambdaClient]:
+    """Returns a client that holds a new API key with the given scopes."""
+
+    def make(*scopes: str, **more: Any) -> LambdaClient:
+        answer = admin.post("/api/keys", {"name": "test", "scopes": list(scopes), **more})
+        assert answer.status == 201, answer.body
+        return admin.with_token(answer.json()["secret"])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[FakeUpstream]:
+    """An OpenAI-compatible server on loopback whose behaviour a test scripts."""
+    server = FakeUpstream()
+    with server.running():
+        yield server
+
+
+@pytest.fixture
+def registry(admin: LambdaClient, upstream: FakeUpstream) -> list[str]:
+    """Two registered models on the fake upstream, and the default policies."""
+    from functions.policies.service import ensure_presets
+    from shared.db.engine import get_engine, transaction
+
+    upstream.reset()
+    with transaction(get_engine()) as connection:
+        ensure_presets(connection, {})
+    ids = []
+    for name, price in (("small", 0.2), ("large", 2.0)):
+        body = {
+            "id": f"test/{name}",
+            "provider": "test",
+            "base_url": upstream.url,
+            "upstream_name": name,
+            "input_usd_per_mtok": price,
+            "output_usd_per_mtok": price,
+            "context_tokens": 8_192,
+        }
+        answer = admin.post("/api/models", body)
+        assert answer.status == 201, answer.body
+        ids.append(f"test/{name}")
+    return ids

@@ -1,0 +1,142 @@
+import { useMemo } from "react";
+import { learningMetrics } from "@/api/queries/learning-metrics";
+import type { LearningMetrics, Window } from "@/api/types";
+import { Failure } from "@/components/failure";
+import { StaleBadge } from "@/components/stale-badge";
+import { common } from "@/i18n/common";
+import { useFormat, useText } from "@/i18n/language";
+import { METRICS, type MetricId } from "@/lib/metric";
+import { WINDOW_MS } from "@/lib/window";
+import { useLive } from "@/live/live";
+import { isLastBucketOpen, prepareSeries } from "./prepare-series";
+import { text } from "./text";
+import { Tile, type TileProps } from "./tile";
+
+interface TilesProps {
+  window: Window;
+  metric: MetricId;
+  onMetric: (metric: MetricId) => void;
+}
+
+/** Six figures of the window; five of them choose what the chart below shows. */
+export function Tiles({ window, metric, onMetric }: TilesProps) {
+  const words = useText(text);
+  const query = useLive(learningMetrics(window));
+  if (query.data === undefined && query.isError) {
+    return (
+      <div className="rounded-lg border border-line bg-surface shadow-card">
+        <Failure error={query.error} onRetry={() => void query.refetch()} />
+      </div>
+    );
+  }
+  return (
+    <section aria-label={words.title} aria-busy={query.isPending} className="relative">
+      {query.data && query.isError && (
+        <div className="absolute -top-6 right-0">
+          <StaleBadge updatedAt={query.dataUpdatedAt} />
+        </div>
+      )}
+      <ul className="grid grid-cols-2 gap-3 sm:grid-cols-3 xl:grid-cols-6">
+        {query.data ? (
+          <Figures
+            metrics={query.data}
+            fetchedAt={query.dataUpdatedAt}
+            window={window}
+            metric={metric}
+            onMetric={onMetric}
+          />
+        ) : (
+          <Waiting />
+        )}
+      </ul>
+    </section>
+  );
+}
+
+function Waiting() {
+  const { loading } = useText(common);
+  return [...METRICS, "regret"].map((id) => (
+    <li key={id} className="h-[7.125rem] rounded-lg border border-line bg-surface p-4 shadow-card">
+      <span className="sr-only">{loading}</span>
+      <div className="skeleton h-3 w-16" />
+      <div className="skeleton mt-3 h-6 w-24" />
+      <div className="skeleton mt-3 h-3 w-20" />
+    </li>
+  ));
+}
+
+type FiguresProps = TilesProps & { metrics: LearningMetrics; fetchedAt: number };
+
+function Figures({ metrics, fetchedAt, window, metric, onMetric }: FiguresProps) {
+  const words = useText(text);
+  const format = useFormat();
+  // The sparkline leaves out the bucket that is still filling: its dip would mean nothing.
+  const isOpen = isLastBucketOpen(metrics.series, fetchedAt);
+  const sparks = useMemo(() => {
+    const values = (id: MetricId) =>
+      prepareSeries(metrics.series, id, isOpen).points.map((point) => point.value);
+    return new Map(METRICS.map((id) => [id, values(id)]));
+  }, [metrics.series, isOpen]);
+
+  const { requests, successes } = metrics;
+  const ratio = (part: number | null) => (part === null || requests === 0 ? null : part / requests);
+  const minutes = WINDOW_MS[window] / 60_000;
+  const details: Record<MetricId, Pick<TileProps, "value" | "basis" | "detail">> = {
+    requests: {
+      value: format.count(requests),
+      detail: words.perMinute(format.rate(requests / minutes)),
+    },
+    success: {
+      value: format.percent(ratio(successes), 2),
+      detail: words.failed(format.count(requests - successes)),
+    },
+    latency: {
+      value: format.ms(metrics.latency_p95_ms),
+      detail: words.otherPercentiles(
+        format.ms(metrics.latency_p50_ms),
+        format.ms(metrics.latency_p99_ms),
+      ),
+    },
+    cost: {
+      value: format.usd(metrics.cost_usd),
+      detail: words.perRequest(format.usd(ratio(metrics.cost_usd))),
+    },
+    reward: {
+      value: format.usd(metrics.reward_mean_usd),
+      basis: words.perDecision,
+      detail: words.judged(format.count(metrics.updates)),
+    },
+  };
+  const regret = metrics.regret_vs_best_fixed_usd;
+  return (
+    <>
+      {METRICS.map((id) => (
+        <Tile
+          key={id}
+          label={words[id]}
+          {...details[id]}
+          values={sparks.get(id)}
+          choose={{
+            label: words.chartOf(words[id]),
+            isChosen: id === metric,
+            onChoose: () => onMetric(id),
+          }}
+        />
+      ))}
+      <Tile
+        label={words.regret}
+        value={format.usdSigned(regret)}
+        basis={words.perDecision}
+        hint={words.regretHint}
+        more={words.explored(
+          format.percent(metrics.exploration_share),
+          format.usd(metrics.exploration_usd),
+        )}
+        detail={
+          regret === null ? "" : regret < 0 ? words.ahead : regret > 0 ? words.behind : words.level
+        }
+        detailTone={regret === null || regret === 0 ? "plain" : regret < 0 ? "good" : "bad"}
+      />
+    </>
+  );
+}

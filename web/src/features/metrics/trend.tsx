@@ -1,0 +1,97 @@
+import { lazy, Suspense, useMemo } from "react";
+import { learningMetrics } from "@/api/queries/learning-metrics";
+import type { LearningMetrics, Window } from "@/api/types";
+import { Panel } from "@/components/panel";
+import { Segments } from "@/components/segments";
+import { common } from "@/i18n/common";
+import { useFormat, useText } from "@/i18n/language";
+import type { MetricId } from "@/lib/metric";
+import { useLive } from "@/live/live";
+import { isLastBucketOpen, prepareSeries } from "./prepare-series";
+import { text } from "./text";
+import { TrendTable } from "./trend-table";
+import { useMetricFormat } from "./use-metric-format";
+
+const TrendChart = lazy(() => import("./trend-chart"));
+
+const ChartPlace = () => <div className="skeleton h-56" aria-hidden="true" />;
+
+interface TrendProps {
+  window: Window;
+  metric: MetricId;
+  view: "chart" | "table";
+  onView: (view: "chart" | "table") => void;
+  className?: string;
+}
+
+/** One figure over the window, as a chart or as the table behind it. */
+export function Trend({ window, metric, view, onView, className }: TrendProps) {
+  const words = useText(text);
+  const shared = useText(common);
+  const query = useLive(learningMetrics(window));
+  return (
+    <Panel
+      className={className}
+      title={words[metric]}
+      note={query.data && <TrendNote data={query.data} metric={metric} />}
+      query={query}
+      isEmpty={(data) => data.series.length === 0}
+      empty={
+        <>
+          <p className="font-medium">{words.emptyTitle}</p>
+          <p className="mt-1 text-xs">{words.emptyHint}</p>
+        </>
+      }
+      skeleton={<ChartPlace />}
+      actions={
+        <Segments
+          label={words.trend}
+          value={view}
+          onChange={onView}
+          options={[
+            { value: "chart", label: shared.chart },
+            { value: "table", label: shared.table },
+          ]}
+        />
+      }
+    >
+      {(data) => <Series data={data} fetchedAt={query.dataUpdatedAt} metric={metric} view={view} />}
+    </Panel>
+  );
+}
+
+interface SeriesInputs {
+  data: LearningMetrics;
+  fetchedAt: number;
+  metric: MetricId;
+}
+
+function Series({ data, fetchedAt, metric, view }: SeriesInputs & Pick<TrendProps, "view">) {
+  const words = useText(text);
+  const isOpen = isLastBucketOpen(data.series, fetchedAt);
+  const series = useMemo(
+    () => prepareSeries(data.series, metric, isOpen),
+    [data.series, metric, isOpen],
+  );
+  if (view === "table") return <TrendTable series={series} metric={metric} />;
+  if (series.points.every(({ value, filling }) => value === null && filling === null)) {
+    return <p className="m-auto px-6 py-8 text-ink-2">{words.trendEmpty}</p>;
+  }
+  return (
+    <div className="min-h-60 flex-1 p-3 pl-1">
+      <Suspense fallback={<ChartPlace />}>
+        <TrendChart series={series} metric={metric} />
+      </Suspense>
+    </div>
+  );
+}
+
+function TrendNote({ data, metric }: { data: LearningMetrics; metric: MetricId }) {
+  const words = useText(text);
+  const format = useFormat();
+  const { basis } = useMetricFormat(metric);
+  if (data.series.length < 2) return null;
+  const { bucketMs } = prepareSeries(data.series, metric, false);
+  const bucket = words.perBucket(format.duration(bucketMs / 1_000));
+  return basis ? `${basis}, ${bucket}` : bucket;
+}

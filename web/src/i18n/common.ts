@@ -1,0 +1,43 @@
+import { defineText } from "./language";
+
+/** Words that every part of the dashboard uses. */
+export const common = defineText(
+  {
+    levels: { L1: "Brainstem", L2: "Limbic", L3: "Neocortex", L4: "NeuroNet" },
+    health: { operational: "Operational", degraded: "Degraded", down: "Down" },
+    windows: { "1h": "1 hour", "24h": "24 hours", "7d": "7 days" },
+    windowsShort: { "1h": "1 h", "24h": "24 h", "7d": "7 d" },
+    ago: (duration: string) => `${duration} ago`,
+    noData: "no data",
+    loading: "Loading",
+    retry: "Try again",
+    close: "Close",
+    stale: "Stale",
+    staleHint: (age: string) => `The last refresh failed. These figures are ${age} old.`,
+    failedTitle: "This could not be loaded",
+    noAnswer: "The server did not answer.",
+    errorStatus: (status: string) => `HTTP ${status}`,
+    table: "Table",
+    chart: "Chart",
+    policyVersion: (name: string, version: string) => `${name} v${version}`,
+  },
+  {
+    levels: { L1: "뇌간", L2: "변연계", L3: "신피질", L4: "뉴로넷" },
+    health: { operational: "정상", degraded: "저하", down: "중단" },
+    windows: { "1h": "1시간", "24h": "24시간", "7d": "7일" },
+    windowsShort: { "1h": "1시간", "24h": "24시간", "7d": "7일" },
+    ago: (duration) => `${duration} 전`,
+    noData: "데이터 없음",
+    loading: "불러오는 중",
+    retry: "다시 시도",
+    close: "닫기",
+    stale: "오래됨",
+    staleHint: (age) => `마지막 갱신에 실패했습니다. ${age} 전의 값입니다.`,
+    failedTitle: "불러오지 못했습니다",
+    noAnswer: "서버가 응답하지 않았습니다.",
+    errorStatus: (status) => `HTTP ${status}`,
+    table: "표",
+    chart: "차트",
+    policyVersion: (name, version) => `${name} v${version}`,
+  },
+);

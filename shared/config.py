@@ -59,4 +59,4 @@ def get_settings() -> Settings:
     pydantic.ValidationError
         Naming the variable that is missing or malformed.
     """
-    return Settings()  # type: ignore[call-arg]  # filled from the environment
+    return Settings()  # filled from the environment

@@ -68,7 +68,7 @@ class InvalidInputError(DomainError):
 class UnauthenticatedError(DomainError):
     status, code, title = 401, "unauthenticated", "Credentials missing or invalid"
 
-    def __init__(self, detail: str, **more: object) -> None:
+    def __init__(self, detail: str) -> None:
         super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="davinci"'})
 
 

@@ -19,6 +19,7 @@ export default defineConfig({
   server: { proxy: { "/api": api, "/v1": api } },
   test: {
     environment: "happy-dom",
+    environmentOptions: { happyDOM: { url: "http://localhost:3000/" } },
     setupFiles: ["src/testing/setup.ts"],
     include: ["src/**/*.test.{ts,tsx}"],
     restoreMocks: true,

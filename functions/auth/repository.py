@@ -9,17 +9,18 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from shared.db.rows import AnyRow
 from shared.db.tables import api_keys, refresh_tokens, users
 
 # The database's clock decides what is in force: functions' clocks may differ.
 _NOW = sa.func.clock_timestamp()
 
 
-def find_user_by_email(connection: sa.Connection, email: str) -> sa.Row[Any] | None:
+def find_user_by_email(connection: sa.Connection, email: str) -> AnyRow | None:
     return connection.execute(sa.select(users).where(users.c.email == email)).one_or_none()
 
 
-def find_user(connection: sa.Connection, user_id: UUID) -> sa.Row[Any] | None:
+def find_user(connection: sa.Connection, user_id: UUID) -> AnyRow | None:
     return connection.execute(sa.select(users).where(users.c.id == user_id)).one_or_none()
 
 
@@ -51,9 +52,10 @@ def add_refresh_token(
     )
 
 
-def spend_refresh_token(connection: sa.Connection, token_hash: bytes) -> sa.Row[Any] | None:
+def spend_refresh_token(connection: sa.Connection, token_hash: bytes) -> AnyRow | None:
     """Mark the token spent and return it; None if it was not in force. One statement, so of many
-    at a time exactly one succeeds."""
+    at a time exactly one succeeds.
+    """
     return connection.execute(
         sa.update(refresh_tokens)
         .where(
@@ -69,7 +71,7 @@ def spend_refresh_token(connection: sa.Connection, token_hash: bytes) -> sa.Row[
     ).one_or_none()
 
 
-def find_refresh_token(connection: sa.Connection, token_hash: bytes) -> sa.Row[Any] | None:
+def find_refresh_token(connection: sa.Connection, token_hash: bytes) -> AnyRow | None:
     return connection.execute(
         sa.select(refresh_tokens).where(refresh_tokens.c.token_hash == token_hash)
     ).one_or_none()
@@ -93,11 +95,11 @@ def delete_expired_refresh_tokens(connection: sa.Connection, user_id: UUID) -> N
     )
 
 
-def add_key(connection: sa.Connection, **values: Any) -> sa.Row[Any]:
+def add_key(connection: sa.Connection, **values: Any) -> AnyRow:
     return connection.execute(sa.insert(api_keys).values(**values).returning(api_keys)).one()
 
 
-def list_keys(connection: sa.Connection, before: UUID | None, limit: int) -> list[sa.Row[Any]]:
+def list_keys(connection: sa.Connection, before: UUID | None, limit: int) -> list[AnyRow]:
     """Return keys, newest first, older than ``before``."""
     query = sa.select(api_keys).order_by(api_keys.c.id.desc()).limit(limit)
     if before is not None:

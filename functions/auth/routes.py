@@ -113,7 +113,7 @@ async def verify(caller: CurrentCaller) -> Identity:
         id=caller.id,
         kind="user" if caller.role is not None else "api_key",
         name=caller.name,
-        role=caller.role,  # type: ignore[arg-type]
+        role=caller.role,
         scopes=sorted(caller.scopes),
         expires_at=expires_at,
     )

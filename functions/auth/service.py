@@ -6,7 +6,6 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -17,6 +16,7 @@ from shared.auth import api_keys
 from shared.auth.passwords import MAX_BYTES, hash_password, needs_rehash, verify_password
 from shared.auth.tokens import issue_access_token
 from shared.config import Settings
+from shared.db.rows import AnyRow
 from shared.kit.ids import KEY, MalformedIdError, parse, to_text, uuid7
 from shared.schemas.auth import Key, KeyCreate, KeyCreated
 
@@ -134,7 +134,7 @@ def revoke_key(connection: sa.Connection, key_id: str) -> None:
 
 
 def _open(
-    connection: sa.Connection, settings: Settings, user: sa.Row[Any], family_id: UUID,
+    connection: sa.Connection, settings: Settings, user: AnyRow, family_id: UUID,
     expires_at: datetime, now: datetime,
 ) -> Session:  # fmt: skip
     refresh_token = secrets.token_urlsafe(_REFRESH_BYTES)
@@ -149,7 +149,7 @@ def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def _key(row: sa.Row[Any]) -> Key:
+def _key(row: AnyRow) -> Key:
     return Key(
         id=to_text(KEY, row.id),
         name=row.name,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from typing import Any
 
 import sqlalchemy as sa
 
+from shared.db.rows import AnyRow
 from shared.errors import FieldError, InvalidInputError
 from shared.events.contracts import PUBLIC_TYPES
 from shared.events.log import last_sequence, list_after
@@ -42,7 +42,8 @@ def read(
 
 def as_server_sent_events(events: list[Event], position: int) -> str:
     """Return a text/event-stream body. ``id`` is what a reader sends back as Last-Event-ID; a
-    closing comment moves the position over what the type filter left out."""
+    closing comment moves the position over what the type filter left out.
+    """
     blocks = [f"retry: {RETRY_MS}"]
     for event in events:
         data = json.dumps(event.model_dump(mode="json"), separators=(",", ":"))
@@ -52,7 +53,7 @@ def as_server_sent_events(events: list[Event], position: int) -> str:
     return "\n\n".join(blocks) + "\n\n"
 
 
-def _event(row: sa.Row[Any]) -> Event:
+def _event(row: AnyRow) -> Event:
     return Event(
         event_id=to_text(EVENT, row.event_id),
         sequence=row.sequence,

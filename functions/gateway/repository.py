@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from shared.db.rows import AnyRow
 from shared.db.tables import models, outbox, outcomes
 
 
@@ -17,7 +18,7 @@ def record_outcome(
     connection.execute(sa.insert(outbox).values(**event).add_cte(written))
 
 
-def list_models(connection: sa.Connection) -> list[sa.Row[Any]]:
+def list_models(connection: sa.Connection) -> list[AnyRow]:
     """Return the models that can be asked for."""
     return list(
         connection.execute(

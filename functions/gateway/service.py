@@ -176,7 +176,7 @@ def _record(
         track=recorded.row["track"],
         served_by=last,
         failed=[attempt["model"] for attempt in attempts if attempt["error_class"] is not None],
-        status=status,  # type: ignore[arg-type]
+        status=status,
         error_class=error_class,
         latency_ms=latency_ms,
         tokens_in=tokens_in,

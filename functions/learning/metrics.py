@@ -7,11 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import sqlalchemy as sa
 
 from functions.learning import repository
+from shared.db.rows import AnyRow
 from shared.projections import sketch
 from shared.projections.rollups import bucket_of
 from shared.routing.types import LEVELS
@@ -42,7 +43,7 @@ class _Sums:
     quality_sum: float = 0.0
     latency: sketch.Sketch = field(default_factory=dict)
 
-    def add(self, row: sa.Row[Any]) -> None:
+    def add(self, row: AnyRow) -> None:
         for name in (n for n in self.__slots__ if n != "latency"):
             setattr(self, name, getattr(self, name) + getattr(row, name))
         sketch.merge(self.latency, row.latency_sketch)
@@ -72,7 +73,7 @@ def metrics_of(connection: sa.Connection, window: Window, now: datetime) -> Lear
     since = bucket_of(now - _SPANS[window], grain)
     rows = repository.rollups_since(connection, grain, since)
     total = _Sums()
-    levels: dict[str, list[sa.Row[Any]]] = defaultdict(list)
+    levels: dict[str, list[AnyRow]] = defaultdict(list)
     for row in rows:
         total.add(row)
         levels[row.level].append(row)
@@ -103,7 +104,7 @@ def metrics_of(connection: sa.Connection, window: Window, now: datetime) -> Lear
     )
 
 
-def best_fixed(rows: Iterable[sa.Row[Any]]) -> tuple[str, float] | None:
+def best_fixed(rows: Iterable[AnyRow]) -> tuple[str, float] | None:
     """Return the single model that would have earned most on these rows, and its mean reward.
 
     Self-normalised inverse propensity: every reward counts 1/propensity times, so a model that was
@@ -121,14 +122,14 @@ def best_fixed(rows: Iterable[sa.Row[Any]]) -> tuple[str, float] | None:
     return leader, values[leader]
 
 
-def _level(level: str, rows: list[sa.Row[Any]]) -> LevelMetrics:
+def _level(level: str, rows: list[AnyRow]) -> LevelMetrics:
     sums = _Sums()
     for row in rows:
         sums.add(row)
     best = best_fixed(rows)
     mean = sums.reward_mean
     return LevelMetrics(
-        level=level,  # type: ignore[arg-type]
+        level=level,
         requests=sums.decisions,
         reward_mean_usd=mean,
         reward_ci_usd=sums.reward_interval,
@@ -140,18 +141,20 @@ def _level(level: str, rows: list[sa.Row[Any]]) -> LevelMetrics:
     )
 
 
-def _weighted_regret(
-    figures: list[LevelMetrics], levels: dict[str, list[sa.Row[Any]]]
-) -> float | None:
-    known = [f for f in figures if f.regret_vs_best_fixed_usd is not None]
-    judged = {f.level: sum(row.rewards for row in levels[f.level]) for f in known}
+def _weighted_regret(figures: list[LevelMetrics], levels: dict[str, list[AnyRow]]) -> float | None:
+    regrets = {
+        f.level: f.regret_vs_best_fixed_usd
+        for f in figures
+        if f.regret_vs_best_fixed_usd is not None
+    }
+    judged = {level: int(sum(row.rewards for row in levels[level])) for level in regrets}
     total = sum(judged.values())
     if not total:
         return None
-    return sum((f.regret_vs_best_fixed_usd or 0.0) * judged[f.level] for f in known) / total
+    return sum(regret * judged[level] for level, regret in regrets.items()) / total
 
 
-def _series(rows: list[sa.Row[Any]], width: timedelta) -> list[MetricsPoint]:
+def _series(rows: list[AnyRow], width: timedelta) -> list[MetricsPoint]:
     buckets: dict[datetime, _Sums] = {}
     for row in rows:
         start = row.bucket_at.timestamp() // width.total_seconds() * width.total_seconds()

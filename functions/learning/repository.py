@@ -9,10 +9,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from shared.db.rows import AnyRow
 from shared.db.tables import decisions, feedback, learner_states, outcomes, rollups
 
 
-def find_judged(connection: sa.Connection, decision_id: UUID) -> sa.Row[Any] | None:
+def find_judged(connection: sa.Connection, decision_id: UUID) -> AnyRow | None:
     """Return what a reward is computed from: the decision's objective and its outcome."""
     d, o = decisions.c, outcomes.c
     return connection.execute(
@@ -36,7 +37,7 @@ def add_feedback(connection: sa.Connection, values: dict[str, Any]) -> bool:
     return done.rowcount == 1
 
 
-def find_feedback(connection: sa.Connection, decision_id: UUID, source: str) -> sa.Row[Any]:
+def find_feedback(connection: sa.Connection, decision_id: UUID, source: str) -> AnyRow:
     return connection.execute(
         sa.select(feedback).where(
             feedback.c.decision_id == decision_id, feedback.c.source == source
@@ -44,7 +45,7 @@ def find_feedback(connection: sa.Connection, decision_id: UUID, source: str) -> 
     ).one()
 
 
-def rollups_since(connection: sa.Connection, grain: str, since: datetime) -> list[sa.Row[Any]]:
+def rollups_since(connection: sa.Connection, grain: str, since: datetime) -> list[AnyRow]:
     """Return every rollup row of ``grain`` from ``since`` on, in order of time."""
     return list(
         connection.execute(
@@ -55,7 +56,7 @@ def rollups_since(connection: sa.Connection, grain: str, since: datetime) -> lis
     )
 
 
-def newest_state(connection: sa.Connection) -> sa.Row[Any] | None:
+def newest_state(connection: sa.Connection) -> AnyRow | None:
     """Return version, updates and instant of the learner's newest state."""
     s = learner_states.c
     return connection.execute(

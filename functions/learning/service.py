@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
 from functions.learning import repository
 from functions.learning.errors import DecisionNotFoundError, FeedbackDiffersError
+from shared.db.rows import AnyRow
 from shared.events.contracts import FeedbackRecordedV1
 from shared.events.outbox import add_event
 from shared.kit.ids import DECISION, FEEDBACK, parse, to_text, uuid7
@@ -59,7 +59,7 @@ def record_feedback(
     return _feedback(stored), added
 
 
-def reward_usd(decision: sa.Row[Any], quality: float) -> float:
+def reward_usd(decision: AnyRow, quality: float) -> float:
     """Return the utility in dollars that ``quality`` means for this decision.
 
     Cost and latency are the outcome's; where there is none (decide only) or a price is unknown,
@@ -78,7 +78,7 @@ def reward_usd(decision: sa.Row[Any], quality: float) -> float:
     )
 
 
-def _event(decision: sa.Row[Any], wanted: FeedbackCreate, reward: float) -> FeedbackRecordedV1:
+def _event(decision: AnyRow, wanted: FeedbackCreate, reward: float) -> FeedbackRecordedV1:
     return FeedbackRecordedV1(
         decision_id=wanted.decision_id,
         level=decision.level,
@@ -93,7 +93,7 @@ def _event(decision: sa.Row[Any], wanted: FeedbackCreate, reward: float) -> Feed
     )
 
 
-def _feedback(row: sa.Row[Any]) -> Feedback:
+def _feedback(row: AnyRow) -> Feedback:
     return Feedback(
         feedback_id=to_text(FEEDBACK, row.id),
         decision_id=to_text(DECISION, row.decision_id),

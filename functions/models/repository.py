@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from shared.db.rows import AnyRow
 from shared.db.tables import models, prices
 from shared.decisions.snapshot import current_prices
 from shared.kit.ids import uuid7
@@ -19,13 +20,13 @@ def _with_price() -> sa.Select[Any]:
     ).outerjoin(in_force, in_force.c.model_id == models.c.id)
 
 
-def list_models(connection: sa.Connection, after: str, limit: int) -> list[sa.Row[Any]]:
+def list_models(connection: sa.Connection, after: str, limit: int) -> list[AnyRow]:
     """Return models by id, after the given one."""
     query = _with_price().where(models.c.id > after).order_by(models.c.id).limit(limit)
     return list(connection.execute(query))
 
 
-def find(connection: sa.Connection, model_id: str) -> sa.Row[Any] | None:
+def find(connection: sa.Connection, model_id: str) -> AnyRow | None:
     return connection.execute(_with_price().where(models.c.id == model_id)).one_or_none()
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 
 from functions.models import repository
 from functions.models.errors import ModelExistsError, ModelNotFoundError
+from shared.db.rows import AnyRow
 from shared.errors import FieldError, InvalidInputError
 from shared.schemas.models import Model, ModelCreate, ModelUpdate
 from shared.web.etag import require_match
@@ -89,5 +88,5 @@ def _not_found(model_id: str) -> ModelNotFoundError:
     return ModelNotFoundError(f"There is no model {model_id!r}; GET /api/models lists them.")
 
 
-def _model(row: sa.Row[Any]) -> Model:
-    return Model.model_validate(row._mapping, from_attributes=True)
+def _model(row: AnyRow) -> Model:
+    return Model.model_validate(row, from_attributes=True)

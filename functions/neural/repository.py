@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
+from shared.db.rows import AnyRow
 from shared.db.tables import rollups
 
 
-def traffic_since(connection: sa.Connection, since: datetime, grain: str) -> list[sa.Row[Any]]:
+def traffic_since(connection: sa.Connection, since: datetime, grain: str) -> list[AnyRow]:
     """Return decisions and explorations per level and model since ``since``."""
     return list(
         connection.execute(

@@ -63,11 +63,11 @@ def presets(
         name: (
             _DESCRIPTIONS[name],
             PolicyDocument(
-                levels={  # type: ignore[arg-type]
+                levels={
                     level: LevelDocument(quality_value_usd=value, latency_cost_usd_per_s=cost)
                     for level, (value, cost) in levels.items()
                 },
-                task_levels=task_levels,  # type: ignore[arg-type]
+                task_levels=task_levels,
             ),
         )
         for name, levels in _OBJECTIVES.items()

@@ -9,6 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from shared.db.rows import AnyRow
 from shared.db.tables import models, policies, policy_versions
 from shared.kit.ids import uuid7
 
@@ -21,7 +22,7 @@ def _with_active_document() -> sa.Select[Any]:
     )
 
 
-def list_policies(connection: sa.Connection, before: UUID | None, limit: int) -> list[sa.Row[Any]]:
+def list_policies(connection: sa.Connection, before: UUID | None, limit: int) -> list[AnyRow]:
     """Return policies with the document in force, newest first."""
     query = _with_active_document().order_by(policies.c.id.desc()).limit(limit)
     if before is not None:
@@ -29,7 +30,7 @@ def list_policies(connection: sa.Connection, before: UUID | None, limit: int) ->
     return list(connection.execute(query))
 
 
-def find(connection: sa.Connection, policy_id: UUID) -> sa.Row[Any] | None:
+def find(connection: sa.Connection, policy_id: UUID) -> AnyRow | None:
     return connection.execute(
         _with_active_document().where(policies.c.id == policy_id)
     ).one_or_none()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -10,6 +9,7 @@ import sqlalchemy as sa
 from functions.policies import repository
 from functions.policies.errors import PolicyExistsError, PolicyNotFoundError
 from functions.policies.presets import DEFAULT, presets
+from shared.db.rows import AnyRow
 from shared.errors import FieldError, InvalidInputError
 from shared.kit.ids import POLICY, MalformedIdError, parse, to_text
 from shared.schemas.policies import Policy, PolicyCreate, PolicyDocument
@@ -101,7 +101,7 @@ def _refuse_unknown_models(connection: sa.Connection, document: PolicyDocument) 
         )
 
 
-def _policy(row: sa.Row[Any]) -> Policy:
+def _policy(row: AnyRow) -> Policy:
     return Policy(
         id=to_text(POLICY, row.id),
         name=row.name,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
+from shared.db.rows import AnyRow
 from shared.db.tables import event_sequence, models, outbox, policies, projections, rollups
 
 
@@ -50,7 +50,7 @@ def projection_backlogs(connection: sa.Connection) -> list[Backlog]:
     return [Backlog(f"projection:{row.name}", int(row.depth), row.oldest_at) for row in rows]
 
 
-def served_since(connection: sa.Connection, since: datetime) -> list[sa.Row[Any]]:
+def served_since(connection: sa.Connection, since: datetime) -> list[AnyRow]:
     """Return decisions, successes and failures per level since ``since``."""
     r = rollups.c
     return list(
@@ -69,16 +69,16 @@ def served_since(connection: sa.Connection, since: datetime) -> list[sa.Row[Any]
 
 def models_by_status(connection: sa.Connection) -> dict[str, int]:
     rows = connection.execute(sa.select(models.c.status, sa.func.count()).group_by(models.c.status))
-    return {status: count for status, count in rows}
+    return dict(rows.tuples().all())
 
 
-def default_policy(connection: sa.Connection) -> sa.Row[Any] | None:
+def default_policy(connection: sa.Connection) -> AnyRow | None:
     return connection.execute(
         sa.select(policies.c.name, policies.c.active_version).where(policies.c.is_default)
     ).one_or_none()
 
 
-def totals(connection: sa.Connection) -> list[sa.Row[Any]]:
+def totals(connection: sa.Connection) -> list[AnyRow]:
     """Return all-time totals per level and model."""
     r = rollups.c
     sums = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
@@ -18,7 +20,7 @@ from shared.web.session import Reader
 router = APIRouter(tags=["system"])
 fallback = APIRouter()
 
-_HEALTH = {
+_HEALTH: dict[int | str, dict[str, Any]] = {
     200: {"description": "Alive and ready."},
     503: {"model": Health, "description": "Not ready; the failing part is named."},
 }

@@ -47,7 +47,7 @@ def openapi_document() -> dict[str, Any]:
         "scrape": {"type": "http", "scheme": "bearer"},
     }
     for route in (r for r in routes if isinstance(r, APIRoute)):
-        for method in route.methods:
+        for method in route.methods or ():
             operation = document["paths"][route.path_format][method.lower()]
             operation["security"] = _security(str(route.operation_id))
     return document

@@ -77,7 +77,9 @@ def _smoke(given: argparse.Namespace) -> int:
 
     findings = smoke(given.url, os.environ.get("DAVINCI_API_KEY"))
     if given.json:
-        print(json.dumps([{"name": f.name, "passed": f.passed, "detail": f.detail} for f in findings]))
+        print(
+            json.dumps([{"name": f.name, "passed": f.passed, "detail": f.detail} for f in findings])
+        )
     else:
         for finding in findings:
             print(f"{'ok  ' if finding.passed else 'FAIL'}  {finding.name}: {finding.detail}")
@@ -100,7 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, command: Callable[[argparse.Namespace], int], text: str
+    ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(command=command)
         return sub
@@ -112,7 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     migrate.add_argument("--database-url", help="default: DATABASE_URL")
     openapi = add("openapi", _openapi, "write the OpenAPI document of all domains")
     openapi.add_argument("--check", action="store_true", help="fail if the committed one differs")
-    smoke = add("smoke", _smoke, "check a deployment from outside (DAVINCI_API_KEY adds a question)")
+    smoke = add(
+        "smoke", _smoke, "check a deployment from outside (DAVINCI_API_KEY adds a question)"
+    )
     smoke.add_argument("--url", default="http://127.0.0.1:8000")
     bench = add("bench", _bench, "measure: handler, cold, load")
     bench.add_argument("arguments", nargs=argparse.REMAINDER)

@@ -57,6 +57,7 @@ class VirtualClock:
 
     async def advance(self, seconds: float) -> None:
         """Move time on, waking each sleeper at its own instant, in order."""
+        await self._let_others_run()  # whoever is about to sleep starts from now
         target = self._now + timedelta(seconds=seconds)
         while self._sleepers and self._sleepers[0][0] <= target:
             self._now, _, woken = heapq.heappop(self._sleepers)

@@ -59,7 +59,7 @@ class Consumer(ABC):
         self._window_s = window_s
         self._slots = asyncio.Semaphore(concurrency)
         self._deliveries: set[asyncio.Task[None]] = set()
-        self._is_stopping = False
+        self._stopping = asyncio.Event()
 
     @abstractmethod
     async def deliver(self, messages: Sequence[Message]) -> None:
@@ -75,7 +75,7 @@ class Consumer(ABC):
                 delivery.cancel()
 
     async def _consume(self) -> None:
-        while not self._is_stopping:
+        while not self._stopping.is_set():
             await self._slots.acquire()
             try:
                 messages = await self._next_batch()
@@ -90,7 +90,7 @@ class Consumer(ABC):
 
     def stop(self) -> None:
         """Receive nothing more; ``run`` returns when the deliveries under way have ended."""
-        self._is_stopping = True
+        self._stopping.set()
         self._store.arrived(self._queue.name).set()
 
     async def _deliver_one(self, messages: Sequence[Message]) -> None:
@@ -104,14 +104,14 @@ class Consumer(ABC):
 
     async def _next_batch(self) -> list[Message]:
         arrived = self._store.arrived(self._queue.name)
-        while not self._is_stopping:
+        while not self._stopping.is_set():
             arrived.clear()
             if self._window_s == 0 and (messages := await self._receive()):
                 return messages
             backlog = await self._store.peek(self._queue, self._batch_size)
             if backlog.n_due and self._window_s:
                 await self._fill(self._batch_size - backlog.n_due)
-                return await self._receive()
+                return [] if self._stopping.is_set() else await self._receive()
             if not backlog.n_due:
                 due_in = _POLL_S
                 if backlog.next_due_at:
@@ -130,7 +130,7 @@ class Consumer(ABC):
         queue = self._queue.name
         enough = self._store.arrivals[queue] + n_missing
         end = self._clock.now() + timedelta(seconds=self._window_s)
-        while self._store.arrivals[queue] < enough and not self._is_stopping:
+        while self._store.arrivals[queue] < enough and not self._stopping.is_set():
             left_s = (end - self._clock.now()).total_seconds()
             if left_s <= 0:
                 return

@@ -74,8 +74,8 @@ class Environment:
         self._function = function
         self._process = process
         # Both are pipes: ``start`` asked for them.
-        self._requests = cast(asyncio.StreamWriter, process.stdin)
-        self._replies = cast(asyncio.StreamReader, process.stdout)
+        self._requests = cast("asyncio.StreamWriter", process.stdin)
+        self._replies = cast("asyncio.StreamReader", process.stdout)
         self.idle_since = time.monotonic()
 
     @classmethod

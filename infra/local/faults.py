@@ -51,7 +51,7 @@ class FaultInjector:
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
-        self._random = random.Random(faults.seed)  # noqa: S311 - not for secrets
+        self._random = random.Random(faults.seed)
 
     def disturb(self, messages: Iterable[Outgoing]) -> Iterator[Outgoing]:
         """Yield ``messages`` as a bad network would hand them to the queues."""

@@ -15,7 +15,6 @@ import pwd
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -212,7 +211,7 @@ def _as_service_user() -> list[str]:
         nobody = pwd.getpwnam("nobody")
         prefix += [f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups",
                    "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]  # fmt: skip
-    return [*prefix, "--pdeathsig=INT", "--"] if sys.platform == "linux" else prefix
+    return [*prefix, "--pdeathsig=INT", "--"] if os.uname().sysname == "Linux" else prefix
 
 
 def _give(folder: Path, uid: int) -> None:
@@ -226,7 +225,7 @@ def _running_postmaster(pid_file: Path) -> int | None:
     try:
         pid = int(pid_file.read_text().splitlines()[0])
         command = Path(f"/proc/{pid}/cmdline")
-        if sys.platform == "linux":
+        if os.uname().sysname == "Linux":
             # A recycled pid after a reboot is not our server.
             return pid if b"postgres" in command.read_bytes() else None
         os.kill(pid, 0)

@@ -79,7 +79,12 @@ async def _serve(
             provider = _start("infra.local.replay", "provider", home=home.path)
             stack.push_async_callback(_end, provider)
             driver = _start(
-                "infra.local.replay", "run", "--mode", replay.mode, home=home.path, password=password
+                "infra.local.replay",
+                "run",
+                "--mode",
+                replay.mode,
+                home=home.path,
+                password=password,
             )
             stack.push_async_callback(_end, driver)
         await stop.wait()
@@ -111,15 +116,16 @@ def _start(
         stdin=subprocess.DEVNULL,
         # Ctrl-C in a terminal reaches a whole process group; the order of stopping is ours.
         start_new_session=True,
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+        preexec_fn=_die_with_parent if os.uname().sysname == "Linux" else None,  # noqa: PLW1509
     )
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to end this child when its parent is gone, kill -9 included."""
+    """Ask Linux to kill this child when its parent is gone: its journal is made for that, and a
+    polite driver would still be writing it when the next run starts."""
     import ctypes
 
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 async def _end(process: subprocess.Popen[bytes]) -> None:

@@ -101,16 +101,19 @@ def parse_expression(expression: str, timezone: str = "UTC") -> Trigger:
         If AWS would refuse the expression, or it uses what is left out here.
     """
     try:
-        found = _EXPRESSION.fullmatch(expression.strip())
-        if found is None:
-            raise ValueError("it is none of rate(), cron() and at()")
-        kind, argument = found.groups()
-        zone = ZoneInfo(timezone)
-        if kind == "at":
-            return At(datetime.fromisoformat(argument).replace(tzinfo=zone).astimezone(UTC))
-        return _rate(argument) if kind == "rate" else _cron(argument, zone)
+        return _trigger(expression, ZoneInfo(timezone))
     except (ValueError, ZoneInfoNotFoundError) as error:
         raise TemplateError(f"schedule {expression!r}: {error}") from error
+
+
+def _trigger(expression: str, zone: ZoneInfo) -> Trigger:
+    found = _EXPRESSION.fullmatch(expression.strip())
+    if found is None:
+        raise ValueError("it is none of rate(), cron() and at()")
+    kind, argument = found.groups()
+    if kind == "at":
+        return At(datetime.fromisoformat(argument).replace(tzinfo=zone).astimezone(UTC))
+    return _rate(argument) if kind == "rate" else _cron(argument, zone)
 
 
 def _rate(argument: str) -> Rate:

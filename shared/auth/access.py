@@ -73,9 +73,9 @@ ACCESS: Mapping[str, Access] = {
 }
 
 
-def admits_role(access: Access, role: str) -> bool:
+def admits_role(access: Access, role: Role) -> bool:
     """Return whether a person of ``role`` may use the route."""
-    return access.role is not None and ROLES.index(role) >= ROLES.index(access.role)  # type: ignore[arg-type]
+    return access.role is not None and ROLES.index(role) >= ROLES.index(access.role)
 
 
 def admits_scopes(access: Access, scopes: frozenset[str]) -> bool:

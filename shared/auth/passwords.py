@@ -36,7 +36,7 @@ def verify_password(stored_hash: str | None, password: str) -> bool:
         fits = _hasher().verify(stored_hash or _dummy_hash(), password)
     except (VerificationError, InvalidHashError):
         return False
-    return fits and stored_hash is not None
+    return bool(fits) and stored_hash is not None
 
 
 def needs_rehash(stored_hash: str) -> bool:

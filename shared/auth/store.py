@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from shared.db.rows import AnyRow
 from shared.db.tables import api_keys, refresh_tokens, users
 
 
-def find_api_key(connection: sa.Connection, secret_hash: bytes) -> sa.Row[Any] | None:
+def find_api_key(connection: sa.Connection, secret_hash: bytes) -> AnyRow | None:
     """Return the key with this hash if it is in force by the database's clock."""
     now = sa.func.clock_timestamp()
     return connection.execute(

@@ -17,9 +17,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from shared.auth.access import ROLES
 from shared.config import Settings
 from shared.errors import UnauthenticatedError
 from shared.kit.ids import uuid7
+from shared.schemas.common import Role
 from shared.secrets import read_secret
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class AccessClaims:
 
     user_id: UUID
     email: str
-    role: str
+    role: Role
     family_id: UUID
     expires_at: int
 
@@ -70,7 +72,7 @@ def issue_access_token(
         "exp": now + timedelta(seconds=settings.access_token_ttl_s),
     }
     headers = {"kid": key.kid, "typ": _TYPE}
-    return jwt.encode(claims, key.private, algorithm=_ALGORITHM, headers=headers)  # type: ignore[arg-type]
+    return jwt.encode(claims, key.private, algorithm=_ALGORITHM, headers=headers)
 
 
 def verify_access_token(settings: Settings, token: str) -> AccessClaims:
@@ -94,7 +96,7 @@ def verify_access_token(settings: Settings, token: str) -> AccessClaims:
         key = next(k for k in _signing_keys(settings) if k.kid == header.get("kid"))
         claims: dict[str, Any] = jwt.decode(
             token,
-            key.private.public_key(),  # type: ignore[arg-type]
+            key.private.public_key(),
             algorithms=[_ALGORITHM],
             issuer=settings.issuer,
             audience=_AUDIENCE,
@@ -102,7 +104,8 @@ def verify_access_token(settings: Settings, token: str) -> AccessClaims:
             options={"require": _REQUIRED, "strict_aud": True},
         )
         return AccessClaims(
-            UUID(claims["sub"]), str(claims.get("email", "")), str(claims["role"]),
+            UUID(claims["sub"]), str(claims.get("email", "")),
+            next(role for role in ROLES if role == claims["role"]),
             UUID(claims["fid"]), int(claims["exp"]),
         )  # fmt: skip
     except jwt.ExpiredSignatureError as error:

@@ -82,7 +82,8 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
 @contextmanager
 def single_statement(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Open a connection on which every statement is its own transaction: one round trip less
-    at both ends. For hot paths whose whole write is one statement."""
+    at both ends. For hot paths whose whole write is one statement.
+    """
     with translated_errors(), engine.connect() as connection:
         driver: Any = connection.connection.dbapi_connection
         driver.autocommit = True

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from shared.db.rows import AnyRow
 from shared.db.tables import decisions, feedback, outcomes
 from shared.kit.ids import DECISION, to_text
 from shared.schemas.neural import (
@@ -45,7 +46,7 @@ def _with_outcome() -> sa.Select[Any]:
     )
 
 
-def _details(connection: sa.Connection, rows: list[sa.Row[Any]]) -> list[DecisionDetail]:
+def _details(connection: sa.Connection, rows: list[AnyRow]) -> list[DecisionDetail]:
     judged: dict[UUID, list[FeedbackOut]] = {row.id: [] for row in rows}
     if rows:
         found = connection.execute(
@@ -63,7 +64,7 @@ def _details(connection: sa.Connection, rows: list[sa.Row[Any]]) -> list[Decisio
     return [_detail(row, judged[row.id]) for row in rows]
 
 
-def _detail(row: sa.Row[Any], judged: list[FeedbackOut]) -> DecisionDetail:
+def _detail(row: AnyRow, judged: list[FeedbackOut]) -> DecisionDetail:
     outcome = None
     if row.outcome_status is not None:
         outcome = OutcomeOut(
@@ -78,7 +79,7 @@ def _detail(row: sa.Row[Any], judged: list[FeedbackOut]) -> DecisionDetail:
             created_at=row.outcome_created_at,
         )
     return DecisionDetail(
-        **decision_fields(row._mapping),
+        **decision_fields(row._asdict()),
         outcome=outcome,
         feedback=judged,
         seed=row.seed,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import sqlalchemy as sa
 
+from shared.db.rows import AnyRow
 from shared.db.tables import event_sequence, outbox
 
 
@@ -17,7 +17,7 @@ def last_sequence(connection: sa.Connection) -> int:
 
 def list_after(
     connection: sa.Connection, after: int, limit: int, detail_types: Collection[str] = ()
-) -> list[sa.Row[Any]]:
+) -> list[AnyRow]:
     """Return up to ``limit`` events with a sequence above ``after``, in order."""
     query = (
         sa.select(

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from shared.db.engine import transaction
+from shared.db.rows import AnyRow
 from shared.db.tables import event_sequence, outbox
 from shared.events.bus import MAX_ENTRIES, Bus, Entry
 from shared.kit.ids import EVENT, to_text
@@ -52,7 +53,7 @@ def number_committed(connection: sa.Connection) -> int:
     The next numbers go to rows that this transaction can see, under the sequence's lock, so a
     reader that has seen n has seen everything below n: later commits get higher numbers.
     """
-    last = connection.scalar(sa.select(event_sequence.c.value).with_for_update())
+    last: int = connection.execute(sa.select(event_sequence.c.value).with_for_update()).scalar_one()
     waiting = (
         sa.select(outbox.c.event_id)
         .where(outbox.c.sequence.is_(None))
@@ -72,7 +73,7 @@ def number_committed(connection: sa.Connection) -> int:
     return int(done.rowcount)
 
 
-def _lock_unpublished(connection: sa.Connection) -> list[sa.Row[Any]]:
+def _lock_unpublished(connection: sa.Connection) -> list[AnyRow]:
     return list(
         connection.execute(
             sa.select(outbox)
@@ -84,7 +85,7 @@ def _lock_unpublished(connection: sa.Connection) -> list[sa.Row[Any]]:
     )
 
 
-def _publish(rows: list[sa.Row[Any]], bus: Bus) -> list[Any]:
+def _publish(rows: list[AnyRow], bus: Bus) -> list[Any]:
     taken = []
     for start in range(0, len(rows), MAX_ENTRIES):
         batch = rows[start : start + MAX_ENTRIES]
@@ -93,7 +94,7 @@ def _publish(rows: list[sa.Row[Any]], bus: Bus) -> list[Any]:
     return taken
 
 
-def _entry(row: sa.Row[Any]) -> Entry:
+def _entry(row: AnyRow) -> Entry:
     detail = {
         "event_id": to_text(EVENT, row.event_id),
         "sequence": row.sequence,

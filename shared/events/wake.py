@@ -13,15 +13,15 @@ from shared.events.bus import BusUnavailableError, post_to_local_cloud
 from shared.observability.logging import get_logger
 
 _MIN_INTERVAL_S = 1.0
-_last_wake = -_MIN_INTERVAL_S
+_last: dict[str, float] = {}
 
 
 def wake_relay(settings: Settings) -> None:
     """Ask for a relay run soon; never raises, never waits for the run."""
-    global _last_wake
-    if not settings.relay_function or time.monotonic() - _last_wake < _MIN_INTERVAL_S:
+    function, now = settings.relay_function, time.monotonic()
+    if not function or now - _last.get(function, -_MIN_INTERVAL_S) < _MIN_INTERVAL_S:
         return
-    _last_wake = time.monotonic()
+    _last[function] = now
     try:
         if settings.bus == "local":
             path = f"/invoke/{settings.relay_function}"

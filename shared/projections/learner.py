@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
+from shared.db.rows import AnyRow
 from shared.db.tables import decisions, learner_states
 from shared.events.contracts import FeedbackRecordedV1, OutcomeRecordedV1
 from shared.kit.ids import DECISION, parse
@@ -18,7 +18,7 @@ NAME = "learner"
 _KEPT_VERSIONS = 50
 
 
-def fold_learner(connection: sa.Connection, events: Sequence[sa.Row[Any]], watermark: int) -> None:
+def fold_learner(connection: sa.Connection, events: Sequence[AnyRow], watermark: int) -> None:
     """Add the events' observations to the newest state; store it as version ``watermark``."""
     observations = observations_of(connection, events)
     if not observations:
@@ -43,7 +43,7 @@ def fold_learner(connection: sa.Connection, events: Sequence[sa.Row[Any]], water
     connection.execute(sa.delete(learner_states).where(learner_states.c.version <= oldest_kept))
 
 
-def observations_of(connection: sa.Connection, events: Sequence[sa.Row[Any]]) -> list[Observation]:
+def observations_of(connection: sa.Connection, events: Sequence[AnyRow]) -> list[Observation]:
     """Return what the learner is told by ``events``, in their order."""
     told = [
         e
@@ -68,7 +68,7 @@ def observations_of(connection: sa.Connection, events: Sequence[sa.Row[Any]]) ->
     ]
 
 
-def _observations(event: sa.Row[Any], decision: sa.Row[Any]) -> list[Observation]:
+def _observations(event: AnyRow, decision: AnyRow) -> list[Observation]:
     if event.detail_type == FeedbackRecordedV1.detail_type:
         return [_judgement(event, decision)]
     data = event.data
@@ -92,7 +92,7 @@ def _observations(event: sa.Row[Any], decision: sa.Row[Any]) -> list[Observation
     ]
 
 
-def _judgement(event: sa.Row[Any], decision: sa.Row[Any]) -> Observation:
+def _judgement(event: AnyRow, decision: AnyRow) -> Observation:
     data = event.data
     return FeedbackObservation(
         level=data["level"],

@@ -15,6 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from shared.db.rows import AnyRow
 from shared.db.tables import rollups
 from shared.events.contracts import (
     FeedbackRecordedV1,
@@ -63,7 +64,7 @@ def bucket_of(instant: datetime, grain: str) -> datetime:
     return floor if grain == "1m" else floor.replace(minute=0)
 
 
-def fold_rollups(connection: sa.Connection, events: Sequence[sa.Row[Any]], watermark: int) -> None:
+def fold_rollups(connection: sa.Connection, events: Sequence[AnyRow], _watermark: int) -> None:
     """Add ``events`` to the rollups."""
     cells = summarise(events)
     if not cells:
@@ -97,7 +98,7 @@ def fold_rollups(connection: sa.Connection, events: Sequence[sa.Row[Any]], water
     connection.execute(statement, rows)
 
 
-def summarise(events: Iterable[sa.Row[Any]]) -> dict[Key, Cell]:
+def summarise(events: Iterable[AnyRow]) -> dict[Key, Cell]:
     """Return what ``events`` add to each bucket. Pure; order does not matter."""
     cells: dict[Key, Cell] = {}
     for event in events:

@@ -7,17 +7,17 @@ crash, a duplicate trigger or two workers at a time change nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.db.engine import transaction
+from shared.db.rows import AnyRow
 from shared.db.tables import projections
 from shared.events.log import list_after
 
 BATCH = 2_000
-Fold = Callable[[sa.Connection, Sequence[sa.Row[Any]], int], None]
+Fold = Callable[[sa.Connection, Sequence[AnyRow], int], None]
 """``fold(connection, events, new_watermark)`` applies events in sequence order."""
 
 

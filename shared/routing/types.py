@@ -112,7 +112,8 @@ class Snapshot:
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One registered model as the decision saw it. Predictions are None when not eligible
-    before prediction."""
+    before prediction.
+    """
 
     model: str
     quality: float | None

@@ -16,12 +16,13 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from shared.auth import api_keys, store
-from shared.auth.access import ACCESS, Access, admits_role, admits_scopes
+from shared.auth.access import ACCESS, ROLES, Access, admits_role, admits_scopes
 from shared.auth.tokens import AccessClaims, verify_access_token
 from shared.config import Settings, get_settings
 from shared.db.engine import get_engine, single_statement
 from shared.errors import ForbiddenError, UnauthenticatedError
 from shared.kit.ids import KEY, USER, to_text
+from shared.schemas.common import Role
 
 _MAX_CACHED_KEYS = 10_000
 
@@ -32,7 +33,7 @@ class Caller:
 
     id: str
     name: str
-    role: str | None = None
+    role: Role | None = None
     scopes: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
     claims: AccessClaims | None = None
@@ -136,8 +137,9 @@ def _identify_person(token: str, settings: Settings) -> Caller:
 def _require(access: Access, caller: Caller) -> None:
     if caller.role is not None:
         if not admits_role(access, caller.role):
-            needed = access.role or "an API key"
-            raise ForbiddenError(f"This needs the role {needed}; you are {caller.role}.")
+            raise ForbiddenError(
+                f"This needs {access.role or 'an API key'}; you are {caller.role}."
+            )
     elif not admits_scopes(access, caller.scopes):
         needed = f"the scope {access.scope!r}" if access.scope else "a person's login"
         raise ForbiddenError(f"This needs {needed}; the key has {sorted(caller.scopes)}.")

@@ -129,7 +129,7 @@ def _fits(route: list[str], parts: list[str]) -> bool:
             route[:-1] or [""], parts[: len(route) - 1] or [""]
         )
     return len(route) == len(parts) and all(
-        part and r.startswith("{") or r == part for r, part in zip(route, parts, strict=True)
+        (part and r.startswith("{")) or r == part for r, part in zip(route, parts, strict=True)
     )
 
 

@@ -11,7 +11,7 @@ import { PreferencesProvider } from "@/preferences/preferences";
 import "@/app/styles.css";
 
 const backoff = new Backoff();
-const queryClient = createLiveClient(backoff);
+const queryClient = createLiveClient();
 
 followOtherTabs(session);
 session.onLost(() => {

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from infra.local.replay.settings import ReplaySettings, SettingsError, VerifySettings
+from infra.local.replay.settings import Mode, ReplaySettings, SettingsError, VerifySettings
 from infra.local.replay.traffic import DATA_DIR
 
 
@@ -25,16 +25,20 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         return 2
 
 
-def _run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def run(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Send recorded traffic; options of ``run_options``."""
     from infra.local.replay.driver import run_replay
 
     settings = ReplaySettings.from_environ(environ)
-    changes = {name: getattr(given, name) for name in ("mode", "requests", "public_url", "home")}
+    # Who asks for a replay gets one, whatever the environment says about ``make run``.
+    mode: Mode = given.mode or ("on" if environ.get("DAVINCI_REPLAY") == "on" else "once")
+    changes = {name: getattr(given, name) for name in ("requests", "public_url", "home")}
     known = {name: value for name, value in changes.items() if value is not None}
-    return run_replay(replace(settings, **known, json=given.json))
+    return run_replay(replace(settings, **known, mode=mode, json=given.json))
 
 
-def _verify(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def verify(given: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Check that nothing acknowledged was lost; options of ``verify_options``."""
     from infra.local.replay.verify import run_verify
 
     settings = VerifySettings.from_environ(environ)
@@ -63,32 +67,45 @@ def _pack(given: argparse.Namespace, _environ: Mapping[str, str]) -> int:
     return 0
 
 
+def run_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of ``run``."""
+    parser.add_argument("--mode", choices=("once", "on"), help="on: then one request every 2 s")
+    parser.add_argument("--requests", type=int, help="requests at full speed (2400)")
+    _common_options(parser)
+
+
+def verify_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of ``verify``."""
+    parser.add_argument("--database-url", help="ask PostgreSQL instead of the API")
+    _common_options(parser)
+
+
+def _common_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--public-url", help="where the system answers")
+    parser.add_argument("--home", type=Path, help="folder with the journal and the password")
+    parser.add_argument("--json", action="store_true", help="data on stdout, nothing else")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="replay", description="Recorded traffic in motion.")
     commands = parser.add_subparsers(required=True)
 
-    run = commands.add_parser("run", help="send recorded traffic through the public API")
-    run.add_argument("--mode", choices=("once", "on"))
-    run.add_argument("--requests", type=int, help="requests at full speed")
-    run.set_defaults(command=_run)
+    command = commands.add_parser("run", help="send recorded traffic through the public API")
+    run_options(command)
+    command.set_defaults(command=run)
 
-    verify = commands.add_parser("verify", help="check that nothing acknowledged was lost")
-    verify.add_argument("--database-url", help="ask PostgreSQL instead of the API")
-    verify.set_defaults(command=_verify)
+    command = commands.add_parser("verify", help="check that nothing acknowledged was lost")
+    verify_options(command)
+    command.set_defaults(command=verify)
 
-    for command in (run, verify):
-        command.add_argument("--public-url")
-        command.add_argument("--home", type=Path, help="folder with the journal and the password")
-        command.add_argument("--json", action="store_true", help="data on stdout, nothing else")
+    command = commands.add_parser("provider", help="serve the replay upstream on loopback")
+    command.add_argument("--port", type=int)
+    command.set_defaults(command=_provider)
 
-    provider = commands.add_parser("provider", help="serve the replay upstream on loopback")
-    provider.add_argument("--port", type=int)
-    provider.set_defaults(command=_provider)
-
-    pack = commands.add_parser("pack", help="rewrite the committed copies of the recorded data")
-    pack.add_argument("source", type=Path)
-    pack.add_argument("--target", type=Path, default=DATA_DIR)
-    pack.set_defaults(command=_pack)
+    command = commands.add_parser("pack", help="rewrite the committed copies of the recorded data")
+    command.add_argument("source", type=Path)
+    command.add_argument("--target", type=Path, default=DATA_DIR)
+    command.set_defaults(command=_pack)
     return parser
 
 

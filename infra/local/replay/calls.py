@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from random import Random
+from random import Random, SystemRandom
 from typing import Any
 
 import httpx
@@ -32,7 +32,7 @@ class Backoff:
 
     patience_s: float = 120.0
     first_s: float = 0.2
-    rng: Random = field(default_factory=Random)
+    rng: Random = field(default_factory=SystemRandom)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     monotonic: Callable[[], float] = time.monotonic
 
@@ -54,58 +54,65 @@ class Answer:
 HeadersOf = Callable[[int], Mapping[str, str]]
 
 
-async def call(
-    client: httpx.AsyncClient,
-    method: str,
-    url: str,
-    *,
-    backoff: Backoff,
-    headers: Mapping[str, str] | HeadersOf | None = None,
-    body: Mapping[str, Any] | None = None,
-    also_retried: frozenset[int] = frozenset(),
-) -> Answer:
-    """Send a request until it is answered for good.
+class Caller:
+    """Sends requests to one base URL until they are answered for good.
 
     Connection errors, lost responses and ``RETRIED_STATUSES`` are tried again; ``Retry-After`` is
     honoured, in seconds or as a date.
-
-    Parameters
-    ----------
-    headers : mapping or callable
-        A callable gets the number of answered attempts so far, so that an idempotency key can
-        stay the same over *lost* answers and change after *given* ones.
-
-    Raises
-    ------
-    GaveUpError
-        If the patience runs out, or the server asks to wait longer than that.
     """
-    started = backoff.monotonic()
-    attempts = answered = failures = 0
-    while True:
-        attempts += 1
-        sent = backoff.monotonic()
-        retry_after = None
-        try:
-            response = await client.request(
-                method, url, json=body, headers=headers(answered) if callable(headers) else headers
-            )
-        except httpx.TransportError as error:
-            trouble = f"{type(error).__name__}: {error}".rstrip(": ")
-        else:
-            wall_ms = (backoff.monotonic() - sent) * 1000
-            status = response.status_code
-            failures += status == 500
-            if status not in RETRIED_STATUSES | also_retried or failures >= _MOST_500:
-                return Answer(response, attempts, wall_ms)
-            # In flight (409): the answer is still to come, so the key must stay; but not for ever.
-            answered += status not in also_retried or attempts % 10 == 0
-            retry_after = retry_after_s(response.headers, utc_now())
-            trouble = problem(response)
-        delay = backoff.delay_s(attempts, retry_after)
-        if backoff.monotonic() - started + delay > backoff.patience_s:
-            raise GaveUpError(f"{method} {url}: {trouble}; gave up after {attempts} attempts")
-        await backoff.sleep(delay)
+
+    def __init__(self, client: httpx.AsyncClient, backoff: Backoff) -> None:
+        self._client = client
+        self._backoff = backoff
+
+    async def call(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | HeadersOf | None = None,
+        body: Mapping[str, Any] | None = None,
+        also_retried: frozenset[int] = frozenset(),
+    ) -> Answer:
+        """Send one request.
+
+        Parameters
+        ----------
+        headers : mapping or callable
+            A callable gets the number of answered attempts so far, so that an idempotency key can
+            stay the same over *lost* answers and change after *given* ones.
+
+        Raises
+        ------
+        GaveUpError
+            If the patience runs out, or the server asks to wait longer than that.
+        """
+        backoff = self._backoff
+        started = backoff.monotonic()
+        attempts = answered = failures = 0
+        while True:
+            attempts += 1
+            sent = backoff.monotonic()
+            retry_after = None
+            shown = headers(answered) if callable(headers) else headers
+            try:
+                response = await self._client.request(method, url, json=body, headers=shown)
+            except httpx.TransportError as error:
+                trouble = f"{type(error).__name__}: {error}".rstrip(": ")
+            else:
+                wall_ms = (backoff.monotonic() - sent) * 1000
+                status = response.status_code
+                failures += status == 500
+                if status not in RETRIED_STATUSES | also_retried or failures >= _MOST_500:
+                    return Answer(response, attempts, wall_ms)
+                # In flight (409): the answer is still to come, so the key must stay; not for ever.
+                answered += status not in also_retried or attempts % 10 == 0
+                retry_after = retry_after_s(response.headers, utc_now())
+                trouble = problem(response)
+            delay = backoff.delay_s(attempts, retry_after)
+            if backoff.monotonic() - started + delay > backoff.patience_s:
+                raise GaveUpError(f"{method} {url}: {trouble}; gave up after {attempts} attempts")
+            await backoff.sleep(delay)
 
 
 def retry_after_s(headers: httpx.Headers, now: datetime) -> float | None:

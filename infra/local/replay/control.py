@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
-from infra.local.replay.calls import Backoff, call, problem
+from infra.local.replay.calls import Caller, problem
 from infra.local.replay.settings import ADMIN_EMAIL, admin_password
 from infra.local.replay.traffic import RecordedModel, Weights
 from shared.routing.types import LEVELS
@@ -30,13 +30,10 @@ class ControlError(RuntimeError):
 class ControlPlane:
     """An administrator's session; logs in again when the access token has expired."""
 
-    def __init__(
-        self, client: httpx.AsyncClient, *, home: Path, password: str | None, backoff: Backoff
-    ) -> None:
-        self._client = client
+    def __init__(self, caller: Caller, *, home: Path, password: str | None) -> None:
+        self._caller = caller
         self._home = home
         self._password = password
-        self._backoff = backoff
         self._token: str | None = None
 
     async def wait_until_healthy(self) -> None:
@@ -49,9 +46,15 @@ class ControlPlane:
         ControlError
             If it answers something that waiting does not mend.
         """
-        answer = await call(self._client, "GET", "/health", backoff=self._backoff)
+        answer = await self._caller.call("GET", "/health")
         if answer.response.status_code != 200:
             raise ControlError(f"/health: {problem(answer.response)}")
+
+    async def wait_for_upstream(self, base_url: str) -> None:
+        """Return when the replay upstream lists its models; raises as for the system itself."""
+        answer = await self._caller.call("GET", f"{base_url}/models")
+        if answer.response.status_code != 200:
+            raise ControlError(f"nothing replays at {base_url}: {problem(answer.response)}")
 
     async def register(self, models: Iterable[RecordedModel], base_url: str) -> None:
         """Make every recorded model known, reachable at ``base_url``.
@@ -100,9 +103,7 @@ class ControlPlane:
         for retry in (False, True):
             token = self._token or await self._log_in()
             sent = {"authorization": f"Bearer {token}", **(headers or {})}
-            answer = await call(
-                self._client, method, path, backoff=self._backoff, headers=sent, body=body
-            )
+            answer = await self._caller.call(method, path, headers=sent, body=body)
             if answer.response.status_code != 401 or retry:
                 break
             self._token = None
@@ -110,9 +111,7 @@ class ControlPlane:
 
     async def _log_in(self) -> str:
         body = {"email": ADMIN_EMAIL, "password": admin_password(self._password, self._home)}
-        answer = await call(
-            self._client, "POST", "/api/auth/login", backoff=self._backoff, body=body
-        )
+        answer = await self._caller.call("POST", "/api/auth/login", body=body)
         if answer.response.status_code != 200:
             raise ControlError(f"cannot log in as {ADMIN_EMAIL}: {problem(answer.response)}")
         self._token = str(answer.response.json()["access_token"])
@@ -138,20 +137,19 @@ class ControlPlane:
 class ApiKey:
     """The replay's API key, kept in the home folder, made anew when the system refuses it."""
 
-    def __init__(self, control: ControlPlane, path: Path) -> None:
+    def __init__(self, control: ControlPlane, gateway: Caller, path: Path) -> None:
         self._control = control
+        self._gateway = gateway
         self._path = path
         self._lock = asyncio.Lock()
         self.secret = ""
 
-    async def ensure(self, client: httpx.AsyncClient, backoff: Backoff) -> None:
+    async def ensure(self) -> None:
         """Load the kept key and try it; create one if there is none or it is refused."""
         with suppress(OSError):
             self.secret = self._path.read_text().strip()
         if self.secret:
-            answer = await call(
-                client, "GET", "/v1/models", backoff=backoff, headers=self.headers()
-            )
+            answer = await self._gateway.call("GET", "/v1/models", headers=self.headers())
             if answer.response.status_code == 200:
                 return
             if answer.response.status_code not in {401, 403}:

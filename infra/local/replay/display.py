@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from infra.local.replay.summary import Comparison, Summary
+from infra.local.replay.traffic import MODEL_PREFIX
 
 _WIDTH = 120
 _NAMES = {
@@ -139,7 +140,7 @@ def say(console: Console, text: str) -> None:
 
 def _traffic_table(summary: Summary) -> Table:
     table = Table(title="Requests by level and model", title_justify="left")
-    table.add_column("model")
+    table.add_column("model", overflow="fold")
     for column in ["all", *summary.levels]:
         table.add_column(column, justify="right")
     cells: dict[str, list[str]] = {name: [] for name in ["all models", *summary.models]}
@@ -150,7 +151,8 @@ def _traffic_table(summary: Summary) -> Table:
         for name in summary.models:
             cells[name].append(_percent(models[name].share) if name in models else "-")
     for name, row in cells.items():
-        table.add_row(name, *row)
+        # On 80 columns the prefix, the same everywhere, would cost the end of the name.
+        table.add_row(name.removeprefix(MODEL_PREFIX), *row)
     return table
 
 
@@ -158,14 +160,13 @@ def _comparison_table(comparison: Comparison) -> Table:
     table = Table(
         title=f"The same {comparison.requests:,} requests, per 1,000", title_justify="left"
     )
-    table.add_column("chosen by")
+    table.add_column("chosen by", overflow="fold")
     for column in ("utility USD", "correct", "cost USD"):
         table.add_column(column, justify="right")
+    best = comparison.best_fixed_model.removeprefix(MODEL_PREFIX)
     for name, label in _NAMES.items():
-        if name == "best_fixed":
-            label += f": {comparison.best_fixed_model}"
         table.add_row(
-            label,
+            f"{label}: {best}" if name == "best_fixed" else label,
             _mills(comparison.utility_usd[name]),
             f"{comparison.quality[name] * 1000:.0f}",
             _mills(comparison.cost_usd[name]),

@@ -13,28 +13,28 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from random import Random
-from typing import Any
+from random import Random, SystemRandom
+from typing import Any, TypeVar
 
 import httpx
 from rich.console import Console
 
-from infra.local.replay.calls import Backoff, GaveUpError, call, problem
+from infra.local.replay.calls import Backoff, Caller, GaveUpError
 from infra.local.replay.control import KEY_FILE, ApiKey, ControlError, ControlPlane
 from infra.local.replay.display import Display, as_json, make_console, say, tables
 from infra.local.replay.journal import Batch, Journal, JournalError, Opened
 from infra.local.replay.sender import RefusedError, Sender
 from infra.local.replay.settings import ReplaySettings, SettingsError
 from infra.local.replay.summary import Summary
-from infra.local.replay.traffic import Traffic, TrafficError, load_traffic
+from infra.local.replay.traffic import TrafficError, load_traffic
 
+Job = TypeVar("Job")
 _REDRAW_S = 0.5
 _TRICKLE_LINE_S = 60.0
-_WEIGHTS_EVERY_S = 30.0
 # How long requests in flight may take to finish after a stop.
 _STOP_GRACE_S = 3.0
 
@@ -100,14 +100,16 @@ async def replay(
     """
     traffic = load_traffic(settings.data_dir)
     journal = Journal(settings.journal_path)
-    backoff = Backoff(settings.patience_s, settings.backoff_s, rng or Random())
+    backoff = Backoff(settings.patience_s, settings.backoff_s, rng or SystemRandom())
     try:
         # Two clients: the administrator's session cookie has no business on the gateway.
-        async with _client(settings) as gateway, _client(settings) as admin:
+        async with _client(settings) as public, _client(settings) as admin:
+            gateway = Caller(public, backoff)
             control = ControlPlane(
-                admin, home=settings.home, password=settings.admin_password, backoff=backoff
+                Caller(admin, backoff), home=settings.home, password=settings.admin_password
             )
-            driver = Driver(settings, traffic, journal, gateway, control, backoff, stop)
+            key = ApiKey(control, gateway, settings.home / KEY_FILE)
+            driver = Driver(settings, Sender(traffic, journal, gateway, key), control, key, stop)
             if not await _unless_stopped(driver.prepare(), stop, grace_s=0.0):
                 return None
             return await driver.run(console)
@@ -121,33 +123,24 @@ class Driver:
     def __init__(
         self,
         settings: ReplaySettings,
-        traffic: Traffic,
-        journal: Journal,
-        gateway: httpx.AsyncClient,
+        sender: Sender,
         control: ControlPlane,
-        backoff: Backoff,
+        key: ApiKey,
         stop: asyncio.Event,
     ) -> None:
         self._settings = settings
-        self._traffic = traffic
-        self._journal = journal
-        self._gateway = gateway
+        self._sender = sender
         self._control = control
-        self._backoff = backoff
+        self._key = key
         self._stop = stop
-        self._key = ApiKey(control, settings.home / KEY_FILE)
-        self._sender = Sender(traffic, journal, gateway, self._key, backoff)
         self._batch = Batch(0, 0)
 
     async def prepare(self) -> None:
         """Wait for the system, register the models, get a key, open the journal."""
         await self._control.wait_until_healthy()
-        url = self._settings.provider_url
-        answer = await call(self._gateway, "GET", f"{url}/models", backoff=self._backoff)
-        if answer.response.status_code != 200:
-            raise ControlError(f"nothing replays at {url}: {problem(answer.response)}")
-        await self._control.register(self._traffic.models, url)
-        await self._key.ensure(self._gateway, self._backoff)
+        await self._control.wait_for_upstream(self._settings.provider_url)
+        await self._control.register(self._sender.traffic.models, self._settings.provider_url)
+        await self._key.ensure()
         self._sender.weights = await self._control.weights()
         await self._open_journal()
         await self._open_batch()
@@ -170,12 +163,12 @@ class Driver:
         return outcome
 
     async def _open_journal(self) -> None:
-        opened = Opened(secrets.token_hex(8), self._settings.seed, self._traffic.sha256)
-        path = self._journal.path
-        if not self._journal.records:
-            await self._journal.append(opened)
+        opened = Opened(secrets.token_hex(8), self._settings.seed, self._sender.traffic.sha256)
+        path = self._sender.journal.path
+        if not self._sender.journal.records:
+            await self._sender.journal.append(opened)
         else:
-            first = self._journal.records[0]
+            first = self._sender.journal.records[0]
             if not isinstance(first, Opened) or first.version != opened.version:
                 raise JournalError(f"{path} is of another version; move it away to start afresh")
             if first.traffic_sha256 != opened.traffic_sha256:
@@ -187,7 +180,7 @@ class Driver:
         """Go on with the batch that was interrupted, or begin one after everything sent."""
         requests, finished = self._settings.requests, self._sender.finished
         first = max(finished, default=-1) + 1
-        batches = [record for record in self._journal.records if isinstance(record, Batch)]
+        batches = [record for record in self._sender.journal.records if isinstance(record, Batch)]
         if batches:
             last = batches[-1]
             agreed = range(last.first, last.first + min(last.requests, requests))
@@ -195,7 +188,7 @@ class Driver:
                 first = last.first
         self._batch = Batch(first, requests)
         if self._batch not in batches[-1:]:
-            await self._journal.append(self._batch)
+            await self._sender.journal.append(self._batch)
 
     def _batch_done(self) -> int:
         return sum(sequence in self._sender.finished for sequence in self._batch_range())
@@ -205,30 +198,34 @@ class Driver:
 
     async def _send_batch(self, display: Display) -> None:
         finished = self._sender.finished
-        # Shared iterators: each job goes to one worker, what is acknowledged goes first.
-        owed = iter(self._sender.fold.without_feedback())
-        missing = iter([n for n in range(self._batch_range().stop) if n not in finished])
-
-        async def work() -> None:
-            for decided in owed:
-                await self._sender.judge(decided)
-                if self._stop.is_set():
-                    return
-            for sequence in missing:
-                await self._sender.request(sequence)
-                if self._stop.is_set():
-                    return
+        missing = [n for n in range(self._batch_range().stop) if n not in finished]
 
         async def send() -> None:
-            try:
-                async with asyncio.TaskGroup() as workers:
-                    for _ in range(self._settings.concurrency):
-                        workers.create_task(work())
-            except ExceptionGroup as failures:
-                # They share one system and one disk: the first failure speaks for all.
-                raise failures.exceptions[0] from failures
+            # What is acknowledged comes before anything new.
+            await self._side_by_side(self._sender.judge, self._sender.fold.without_feedback())
+            await self._side_by_side(self._sender.request, missing)
 
         await _beside(send(), self._observe(display))
+
+    async def _side_by_side(
+        self, send: Callable[[Job], Coroutine[Any, Any, None]], jobs: Iterable[Job]
+    ) -> None:
+        """Do the jobs in order, ``concurrency`` at a time, until told to stop."""
+        waiting = iter(jobs)  # shared: each job goes to one worker
+
+        async def work() -> None:
+            for job in waiting:
+                if self._stop.is_set():
+                    return
+                await send(job)
+
+        try:
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(self._settings.concurrency):
+                    workers.create_task(work())
+        except ExceptionGroup as failures:
+            # They share one system and one disk: the first failure speaks for all.
+            raise failures.exceptions[0] from failures
 
     async def _trickle(self, console: Console) -> None:
         pace = self._settings.trickle_s
@@ -251,8 +248,9 @@ class Driver:
         for tick in count(1):
             await asyncio.sleep(_REDRAW_S)
             display.update(self._glance, self._batch_done())
-            if tick % round(_WEIGHTS_EVERY_S / _REDRAW_S) == 0:
-                self._sender.weights = await self._control.weights()
+            if tick * _REDRAW_S % self._settings.weights_every_s < _REDRAW_S:
+                with suppress(ControlError):  # the last known ones do
+                    self._sender.weights = await self._control.weights()
 
     def _glance(self) -> Summary:
         return self._sender.fold.summary(with_stages=False)

@@ -120,6 +120,8 @@ def decode(line: bytes) -> Record:
     MalformedRecordError
         If it is torn, or no record of this journal.
     """
+    if not line.endswith(b"\n"):
+        raise MalformedRecordError("the line does not end")
     try:
         found = json.loads(line)
         fields: dict[str, Any] = dict(found)
@@ -222,8 +224,6 @@ def _parse(content: bytes, path: Path) -> tuple[list[Record], int]:
     lines = content.splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
         try:
-            if not line.endswith(b"\n"):
-                raise MalformedRecordError("the line does not end")
             records.append(decode(line))
         except MalformedRecordError as error:
             if number == len(lines):

@@ -26,12 +26,11 @@ _BODY_LIMIT = 10 * 1024 * 1024
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 
-def create_app(traffic: Traffic, *, time_scale: float = 0.0) -> Application:
-    """Return the ASGI application.
+class ReplayApp:
+    """The ASGI application.
 
     Parameters
     ----------
@@ -40,35 +39,40 @@ def create_app(traffic: Traffic, *, time_scale: float = 0.0) -> Application:
         as the recorded model would have.
     """
 
-    async def app(scope: Message, receive: Receive, send: Send) -> None:
+    def __init__(self, traffic: Traffic, *, time_scale: float = 0.0) -> None:
+        self._traffic = traffic
+        self._time_scale = time_scale
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request; a refusal is answered in OpenAI's error shape."""
         if scope["type"] != "http":
             return
         try:
-            await _route(scope, receive, send)
+            await self._route(scope, receive, send)
         except UpstreamError as error:
             await _send_json(send, error.status, error.body)
 
-    async def _route(scope: Message, receive: Receive, send: Send) -> None:
+    async def _route(self, scope: Message, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"].removeprefix("/v1")
         if path == "/chat/completions":
             _require(method, "POST", path)
-            await _chat(await _body(receive), send)
+            await self._chat(await _body(receive), send)
         elif path == "/models":
             _require(method, "GET", path)
-            await _send_json(send, 200, replies.model_list(traffic))
+            await _send_json(send, 200, replies.model_list(self._traffic))
         elif path.startswith("/models/"):
             _require(method, "GET", path)
-            await _send_json(send, 200, _one_model(traffic, path.removeprefix("/models/")))
+            await _send_json(send, 200, _one_model(self._traffic, path.removeprefix("/models/")))
         elif path == "/health":
             await _send_json(send, 200, {"status": "ok"})
         else:
             message = f"Unknown request URL: {method} {scope['path']}"
             raise UpstreamError(404, message, code="unknown_url", param=None)
 
-    async def _chat(body: bytes, send: Send) -> None:
+    async def _chat(self, body: bytes, send: Send) -> None:
         request = _decode(body)
         made = replies.complete(
-            traffic,
+            self._traffic,
             request,
             completion_id=f"chatcmpl-{secrets.token_hex(12)}",
             created=int(utc_now().timestamp()),
@@ -81,28 +85,28 @@ def create_app(traffic: Traffic, *, time_scale: float = 0.0) -> Application:
         if request.get("stream") is True:
             options = request.get("stream_options")
             include_usage = isinstance(options, dict) and options.get("include_usage") is True
-            await _stream(send, made, headers, include_usage)
+            chunks = list(made.as_chunks(include_usage=include_usage))
+            await self._stream(send, made, headers, chunks)
             return
-        await _sleep_ms(made.latency_ms)
+        await self._sleep_ms(made.latency_ms)
         await _send_json(send, 200, made.as_object(), headers)
 
-    async def _stream(send: Send, made: Completion, headers: Headers, usage: bool) -> None:
-        await _sleep_ms(made.first_token_ms)
+    async def _stream(
+        self, send: Send, made: Completion, headers: Headers, chunks: list[Json]
+    ) -> None:
+        await self._sleep_ms(made.first_token_ms)
         event_stream = [(b"content-type", b"text/event-stream; charset=utf-8"), *headers]
         await send({"type": "http.response.start", "status": 200, "headers": event_stream})
-        chunks = list(made.as_chunks(include_usage=usage))
         pause_ms = max(0, made.latency_ms - made.first_token_ms) / len(chunks)
         for chunk in chunks:
             await _send_part(send, b"data: " + _encode(chunk) + b"\n\n")
-            await _sleep_ms(pause_ms)
+            await self._sleep_ms(pause_ms)
         await _send_part(send, b"data: [DONE]\n\n")
         await send({"type": "http.response.body", "body": b""})
 
-    async def _sleep_ms(latency_ms: float) -> None:
-        if time_scale > 0:
-            await asyncio.sleep(latency_ms * time_scale / 1000)
-
-    return app
+    async def _sleep_ms(self, latency_ms: float) -> None:
+        if self._time_scale > 0:
+            await asyncio.sleep(latency_ms * self._time_scale / 1000)
 
 
 def serve(
@@ -120,7 +124,7 @@ def serve(
     port : int
         Port to listen on; 0 takes a free one.
     time_scale : float, optional
-        See ``create_app``; by default ``DAVINCI_REPLAY_TIME_SCALE``, else 0.
+        See ``ReplayApp``; by default ``DAVINCI_REPLAY_TIME_SCALE``, else 0.
     on_ready : callable
         Called with the bound port as soon as connections are accepted.
 
@@ -139,7 +143,7 @@ def server_for(traffic: Traffic, time_scale: float | None = None) -> uvicorn.Ser
     if time_scale is None:
         time_scale = float(os.environ.get(TIME_SCALE_VARIABLE) or 0.0)
     config = uvicorn.Config(
-        create_app(traffic, time_scale=time_scale),
+        ReplayApp(traffic, time_scale=time_scale),
         http="httptools",
         ws="none",
         lifespan="off",

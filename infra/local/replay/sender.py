@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from infra.local.replay.calls import Answer, Backoff, HeadersOf, call, problem
+from infra.local.replay.calls import Answer, Caller, HeadersOf, problem
 from infra.local.replay.control import ApiKey
 from infra.local.replay.journal import Decided, Journal, Judged, Record, Refused
 from infra.local.replay.summary import Fold
@@ -30,19 +30,11 @@ class Sender:
     ``run_id`` and ``seed`` are the journal's: they name the requests and order them.
     """
 
-    def __init__(
-        self,
-        traffic: Traffic,
-        journal: Journal,
-        gateway: httpx.AsyncClient,
-        key: ApiKey,
-        backoff: Backoff,
-    ) -> None:
-        self._traffic = traffic
-        self._journal = journal
+    def __init__(self, traffic: Traffic, journal: Journal, gateway: Caller, key: ApiKey) -> None:
+        self.traffic = traffic
+        self.journal = journal
         self._gateway = gateway
         self._key = key
-        self._backoff = backoff
         self._refusals_in_a_row = {"chat": 0, "feedback": 0}
         self.run_id, self.seed = "", 0
         self.weights: Mapping[str, Weights] = {}
@@ -61,7 +53,7 @@ class Sender:
         RefusedError
             If it refuses a fresh API key, or request after request.
         """
-        row = self._traffic.at(sequence, self.seed)
+        row = self.traffic.at(sequence, self.seed)
         body = {"model": "auto", "messages": [{"role": "user", "content": row.prompt}]}
         name = f"replay-{self.run_id}-{sequence}"
 
@@ -94,7 +86,7 @@ class Sender:
 
     async def record(self, record: Record) -> None:
         """Count a record, once it is on disk."""
-        await self._journal.append(record)
+        await self.journal.append(record)
         self.fold.add(record)
         if isinstance(record, Decided | Refused):
             self.finished.add(record.sequence)
@@ -112,11 +104,9 @@ class Sender:
     ) -> Answer:
         for renewed in (False, True):
             secret = self._key.secret
-            answer = await call(
-                self._gateway,
+            answer = await self._gateway.call(
                 "POST",
                 url,
-                backoff=self._backoff,
                 headers=lambda answered: {**self._key.headers(), **headers(answered)},
                 body=body,
                 also_retried=also_retried,
@@ -135,10 +125,10 @@ class Sender:
             return None
         weights = self.weights[row.level]
         cost_usd = _price(headers.get("x-davinci-cost-usd"))
-        index = self._traffic.model_index(model)
+        index = self.traffic.model_index(model)
         quality = latency_ms = utility_usd = None
         if index is not None:
-            quality, latency_ms = row.quality[index], self._traffic.latency_ms(row, index)
+            quality, latency_ms = row.quality[index], self.traffic.latency_ms(row, index)
             if cost_usd is not None:
                 utility_usd = weights.utility_usd(quality, cost_usd, latency_ms)
         return Decided(

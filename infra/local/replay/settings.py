@@ -24,7 +24,8 @@ class ReplaySettings:
 
     ``mode``: ``off`` sends nothing, ``once`` ends after ``requests``, ``on`` then goes on with one
     request every ``trickle_s`` seconds. ``patience_s`` is how long one request may meet a system
-    that does not answer before the replay gives up.
+    that does not answer before the replay gives up. ``weights_every_s`` is how often the default
+    policy's weights are read again.
     """
 
     public_url: str = "http://127.0.0.1:8000"
@@ -35,6 +36,7 @@ class ReplaySettings:
     requests: int = 2400
     concurrency: int = 6
     trickle_s: float = 2.0
+    weights_every_s: float = 30.0
     seed: int = 7
     patience_s: float = 120.0
     backoff_s: float = 0.2
@@ -70,7 +72,7 @@ class ReplaySettings:
             provider_url=f"http://127.0.0.1:{provider_port}/v1",
             home=Path(environ.get("DAVINCI_HOME") or ".davinci"),
             admin_password=environ.get("DAVINCI_ADMIN_PASSWORD") or None,
-            mode=cast(Mode, mode),
+            mode=cast("Mode", mode),
             requests=_number(environ, "DAVINCI_REPLAY_REQUESTS", 2400),
             concurrency=max(1, _number(environ, "DAVINCI_REPLAY_CONCURRENCY", 6)),
         )

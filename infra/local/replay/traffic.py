@@ -13,8 +13,8 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
-from random import Random
 
 from infra.local.replay.latency import simulated_latency_ms
 from shared.routing.types import LEVELS, Level
@@ -136,7 +136,7 @@ class Traffic:
         order = self._orders.get((seed, number))
         if order is None:
             levels = [row.level for row in self.rows]
-            order = self._orders[seed, number] = _shuffled_order(levels, Random(f"{seed}/{number}"))
+            order = self._orders[seed, number] = _shuffled_order(levels, f"{seed}/{number}")
         return self.rows[order[place]]
 
 
@@ -211,13 +211,19 @@ def _key(prompt: str) -> str:
     return prompt.strip()
 
 
-def _shuffled_order(levels: Sequence[Level], rng: Random) -> tuple[int, ...]:
-    """Return a shuffle in which every stretch holds each level in its share of the whole."""
-    spread: list[tuple[float, float, int]] = []
+def _shuffled_order(levels: Sequence[Level], seed: str) -> tuple[int, ...]:
+    """Return a shuffle in which every stretch holds each level in its share of the whole.
+
+    Sorted by hashes, not by a generator, so that it is the same on every Python.
+    """
+
+    def lot(place: int) -> bytes:
+        return blake2b(f"{seed}/{place}".encode(), digest_size=8).digest()
+
+    spread: list[tuple[float, bytes, int]] = []
     for level in LEVELS:
-        places = [place for place, found in enumerate(levels) if found == level]
-        rng.shuffle(places)
+        drawn = sorted((lot(place), place) for place, found in enumerate(levels) if found == level)
         spread += [
-            ((turn + 0.5) / len(places), rng.random(), place) for turn, place in enumerate(places)
+            ((turn + 0.5) / len(drawn), ticket, place) for turn, (ticket, place) in enumerate(drawn)
         ]
     return tuple(place for _, _, place in sorted(spread))

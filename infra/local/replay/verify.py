@@ -20,7 +20,7 @@ import httpx
 import sqlalchemy as sa
 from rich.console import Console
 
-from infra.local.replay.calls import Backoff, GaveUpError, problem
+from infra.local.replay.calls import Backoff, Caller, GaveUpError, problem
 from infra.local.replay.control import ControlError, ControlPlane
 from infra.local.replay.display import make_console, say
 from infra.local.replay.journal import Decided, JournalError, Judged, Record, read_records
@@ -185,7 +185,7 @@ async def held_behind_api(settings: VerifySettings, ids: Sequence[str]) -> Held:
         base_url=settings.public_url, timeout=30.0, limits=limits, trust_env=False
     ) as client:
         control = ControlPlane(
-            client, home=settings.home, password=settings.admin_password, backoff=backoff
+            Caller(client, backoff), home=settings.home, password=settings.admin_password
         )
         waiting = iter(ids)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
@@ -20,6 +21,7 @@ from infra.local.cloud import LocalCloud
 
 SAMPLE = Path(__file__).parent / "sample"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+TLS = ssl.create_default_context()  # unused, but slow to make for each client
 
 
 @pytest.fixture
@@ -43,9 +45,11 @@ class RunningCloud:
     def __init__(self, cloud: LocalCloud, home: Path, stack: AsyncExitStack) -> None:
         self.cloud = cloud
         self.home = home
-        self.http = httpx.AsyncClient(base_url=cloud.url, timeout=30)
+        self.http = httpx.AsyncClient(base_url=cloud.url, timeout=30, verify=TLS)
         token = {"x-davinci-local-token": cloud.token}
-        self.internal = httpx.AsyncClient(base_url=cloud.internal_url, headers=token, timeout=30)
+        self.internal = httpx.AsyncClient(
+            base_url=cloud.internal_url, headers=token, timeout=30, verify=TLS
+        )
         stack.push_async_callback(self.http.aclose)
         stack.push_async_callback(self.internal.aclose)
 
@@ -94,14 +98,27 @@ async def start(queue_database: str, tmp_path: Path) -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
 
         async def start_cloud(**options: Any) -> RunningCloud:
-            options = {"home": tmp_path, "public_port": 0, **options}
-            template = options.pop("template_path", SAMPLE / "template.yaml")
-            cloud = LocalCloud(template, database_url=queue_database, **options)
+            defaults: dict[str, Any] = {
+                "database_url": queue_database,
+                "home": tmp_path,
+                "public_port": 0,
+            }
+            options = defaults | options
+            cloud = LocalCloud(SAMPLE / "template.yaml", **options)
             stack.push_async_callback(cloud.stop)
             await cloud.start()
             return RunningCloud(cloud, options["home"], stack)
 
         yield start_cloud
+
+
+@pytest.fixture
+def dashboard(tmp_path: Path) -> Path:
+    """A built dashboard of one page."""
+    folder = tmp_path / "dist"
+    folder.mkdir()
+    (folder / "index.html").write_text("<title>sample</title>")
+    return folder
 
 
 @pytest.fixture
@@ -115,6 +132,14 @@ async def eventually(holds: Callable[[], bool], within_s: float = 20) -> None:
     while not holds():
         assert time.monotonic() < end, "it did not happen in time"
         await asyncio.sleep(0.01)
+
+
+def wait_until(holds: Callable[[], bool], within_s: float = 20) -> None:
+    """``eventually`` for tests without a loop."""
+    end = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
 
 
 def rows(database_url: str, sql: str) -> list[tuple[Any, ...]]:

@@ -8,13 +8,14 @@ import json
 import os
 import socket
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.integration.local.conftest import SAMPLE, Start, eventually
+from tests.integration.local.conftest import Start, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -126,16 +127,20 @@ async def test_head_has_headers_and_no_body(start: Start) -> None:
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-async def test_root_answers_the_api_only_to_those_who_ask_for_json(start: Start) -> None:
-    running = await start(static_dir=SAMPLE / "web" / "dist")
+async def test_root_answers_the_api_only_to_those_who_ask_for_json(
+    start: Start, dashboard: Path
+) -> None:
+    running = await start(static_dir=dashboard)
     machine = await running.http.get("/", headers={"accept": "application/json"})
     browser = await running.http.get("/", headers={"accept": "text/html, application/json"})
     assert machine.json()["event"]["routeKey"] == "GET /"
     assert "<title>sample</title>" in browser.text
 
 
-async def test_unknown_api_path_is_a_problem_and_never_the_dashboard(start: Start) -> None:
-    running = await start(static_dir=SAMPLE / "web" / "dist")
+async def test_unknown_api_path_is_a_problem_and_never_the_dashboard(
+    start: Start, dashboard: Path
+) -> None:
+    running = await start(static_dir=dashboard)
     answer = await running.http.get("/api/unknown")
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json() | {"type": "", "errors": []} == {
@@ -215,7 +220,7 @@ async def test_environment_is_reused_and_serves_one_request_at_a_time(start: Sta
     assert 1 < len(spans) <= 3
     for one in spans.values():
         one.sort()
-        assert all(end <= begin for (_, end), (begin, _) in zip(one, one[1:], strict=False))
+        assert all(end <= begin for (_, end), (begin, _) in pairwise(one))
 
 
 async def test_reserved_concurrency_bounds_the_environments(start: Start) -> None:

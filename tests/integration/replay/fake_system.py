@@ -39,7 +39,7 @@ class Call:
     body: Json
 
 
-POLICY = {
+POLICY: Json = {
     "id": "pol_1",
     "name": "default",
     "active_version": 1,
@@ -68,6 +68,7 @@ class FakeSystem:
         self.delay_s = delay_s
         self.unhealthy_for = 0
         self.pinned_model: str | None = None
+        self.policies: list[Json] = [POLICY]
         self.models: dict[str, Json] = {}
         self.keys: set[str] = set()
         self.tokens: set[str] = set()
@@ -186,21 +187,27 @@ class FakeSystem:
         return Reply(403, {"title": "out of scope"})
 
     def _as_admin(self, route: str, call: Call) -> Reply:
-        if route == "POST /api/keys":
-            secret = f"dv_{len(self.keys)}_{self._rng.random()}"
-            self.keys.add(secret)
-            return Reply(201, {"id": "key_1", "secret": secret, "scopes": call.body["scopes"]})
-        if route == "GET /api/policies":
-            return Reply(200, {"items": [], "next_cursor": "page 2"})
-        if route == "GET /api/policies?cursor=page 2":
-            return Reply(200, {"items": [POLICY], "next_cursor": None})
-        if route == "POST /api/models":
-            return self._register(call.body)
-        if call.path.startswith("/api/models/"):
-            return self._model(call, call.path.removeprefix("/api/models/"))
-        if call.path.startswith("/api/neural/decisions/"):
-            return self._decision(call.path.removeprefix("/api/neural/decisions/"))
+        for start, answer in (
+            ("POST /api/keys", self._create_key),
+            ("GET /api/policies", self._policies),
+            ("POST /api/models", self._register),
+            ("GET /api/models/", self._model),
+            ("PATCH /api/models/", self._model),
+            ("GET /api/neural/decisions/", self._decision),
+        ):
+            if route.startswith(start):
+                return answer(call)
         return Reply(404, {"title": "no such route"})
+
+    def _create_key(self, call: Call) -> Reply:
+        secret = f"dv_{len(self.keys)}_{self._rng.random()}"
+        self.keys.add(secret)
+        return Reply(201, {"id": "key_1", "secret": secret, "scopes": call.body["scopes"]})
+
+    def _policies(self, call: Call) -> Reply:
+        if call.path.endswith("?cursor=page 2"):
+            return Reply(200, {"items": self.policies, "next_cursor": None})
+        return Reply(200, {"items": [], "next_cursor": "page 2"})
 
     def _log_in(self, call: Call) -> Reply:
         if call.body != {"email": "admin@davinci.local", "password": PASSWORD}:
@@ -209,14 +216,15 @@ class FakeSystem:
         self.tokens.add(token)
         return Reply(200, {"access_token": token, "token_type": "Bearer", "expires_in": 900})
 
-    def _register(self, body: Json) -> Reply:
+    def _register(self, call: Call) -> Reply:
+        body = call.body
         if body["id"] in self.models:
             return Reply(409, {"title": "exists"})
         self.models[body["id"]] = body | {"version": 1}
         return Reply(201, body)
 
-    def _model(self, call: Call, model_id: str) -> Reply:
-        model = self.models.get(model_id)
+    def _model(self, call: Call) -> Reply:
+        model = self.models.get(call.path.removeprefix("/api/models/"))
         if model is None:
             return Reply(404, {"title": "no such model"})
         etag = f'"{model["version"]}"'
@@ -261,7 +269,8 @@ class FakeSystem:
         self.scores[decision_id] = body["score"]
         return Reply(201, {})
 
-    def _decision(self, decision_id: str) -> Reply:
+    def _decision(self, call: Call) -> Reply:
+        decision_id = call.path.removeprefix("/api/neural/decisions/")
         decision = self.decisions.get(decision_id)
         if decision is None:
             return Reply(404, {"title": "no such decision"})

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 
 import pytest
 from rich.console import Console
@@ -25,10 +24,26 @@ from .fake_system import FakeSystem, no_fault
 CHAT, FEEDBACK = "POST /v1/chat/completions", "POST /api/learning/feedback"
 
 
-def run(settings: ReplaySettings, console: Console | None = None) -> Outcome:
+def run(
+    settings: ReplaySettings, *, stop_at: int | None = None, system: FakeSystem | None = None
+) -> Outcome:
+    """Replay; with ``stop_at``, ask it to stop once the system has made so many decisions."""
+
     async def once() -> Outcome | None:
-        quiet = console or Console(file=io.StringIO(), width=120)
-        return await replay(settings, console=quiet, stop=asyncio.Event(), rng=Random(1))
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def watch(_route: str, _asked: int) -> str | None:
+            if system is not None and stop_at and len(system.decisions) >= stop_at:
+                loop.call_soon_threadsafe(stop.set)
+            return None
+
+        if system is not None:
+            system.fault = watch
+        try:
+            return await replay(settings, console=Console(file=io.StringIO()), stop=stop)
+        finally:
+            if system is not None:
+                system.fault = no_fault
 
     outcome = asyncio.run(once())
     assert outcome is not None
@@ -329,22 +344,7 @@ class TestResume:
     ) -> None:
         system.delay_s = 0.02
 
-        async def stopped() -> Outcome | None:
-            stop = asyncio.Event()
-
-            async def watch() -> None:
-                while len(system.decisions) < 10:
-                    await asyncio.sleep(0.005)
-                stop.set()
-
-            watching = asyncio.create_task(watch())
-            quiet = Console(file=io.StringIO())
-            outcome = await replay(settings, console=quiet, stop=stop, rng=Random(1))
-            await watching
-            return outcome
-
-        outcome = asyncio.run(stopped())
-        assert outcome is not None
+        outcome = run(settings, stop_at=10, system=system)
         assert not outcome.is_complete
         assert len(decided(settings)) == len(judged(settings)) == len(system.decisions)
         assert run(settings).is_complete
@@ -356,7 +356,7 @@ class TestResume:
         run(replace(settings, requests=30))
         content = settings.journal_path.read_bytes()
         settings.journal_path.write_bytes(content[:-20])
-        run(settings)
+        run(replace(settings, requests=30))
         made = decided(settings)
         assert sorted(row.sequence for row in made) == list(range(60))
         assert len(judged(settings)) == 60
@@ -384,22 +384,8 @@ class TestTrickle:
     def test_goes_on_slowly_until_stopped(
         self, settings: ReplaySettings, system: FakeSystem
     ) -> None:
-        async def trickled() -> Outcome | None:
-            stop = asyncio.Event()
-
-            async def watch() -> None:
-                while len(system.decisions) < 13:
-                    await asyncio.sleep(0.01)
-                stop.set()
-
-            watching = asyncio.create_task(watch())
-            slow = replace(settings, mode="on", requests=10, trickle_s=0.05)
-            outcome = await replay(slow, console=Console(file=io.StringIO()), stop=stop)
-            await watching
-            return outcome
-
-        outcome = asyncio.run(trickled())
-        assert outcome is not None
+        slow = replace(settings, mode="on", requests=10, trickle_s=0.05)
+        outcome = run(slow, stop_at=13, system=system)
         assert outcome.is_complete
         assert outcome.summary.requests == 10  # the summary is of the batch's end
         assert_exactly_once(settings, system, len(system.decisions))

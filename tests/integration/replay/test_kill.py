@@ -53,7 +53,7 @@ def test_a_driver_that_is_killed_loses_and_doubles_nothing_acknowledged(
         process.kill()
         kills += process.wait(10) < 0
     assert kills == 3
-    assert start(settings).wait(60) == 0
+    assert start(settings).wait(120) == 0
 
     records = read_records(settings.journal_path)
     made = Counter(row.sequence for row in records if isinstance(row, Decided))

@@ -48,7 +48,7 @@ def test_tables_say_that_latency_is_simulated(small_traffic: Traffic) -> None:
     Console(file=screen, width=120).print(tables(summary_of(small_traffic)))
     text = screen.getvalue()
     assert "simulated" in text
-    assert "best single model in hindsight: replay/small-7b" in text
+    assert "best single model in hindsight: small-7b" in text
     assert "oracle" in text
 
 

@@ -44,7 +44,17 @@ def test_a_record_reads_back_as_it_was(record: Record) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"{}", b"[]", b'{"kind":"decided"}', b'{"kind":"other"}', b"\0\0\0", b'{"kind":']
+    "line",
+    [
+        b"\n",
+        b"{}\n",
+        b"[]\n",
+        b'{"kind":"decided"}\n',
+        b'{"kind":"other"}\n',
+        b"\0\n",
+        b'{"kind":\n',
+        encode(make_decided()).rstrip(),
+    ],
 )
 def test_anything_else_is_not_a_record(line: bytes) -> None:
     with pytest.raises(MalformedRecordError):
@@ -99,4 +109,4 @@ def test_field_order_in_a_line_does_not_matter() -> None:
     assert isinstance(record, Decided)
     pairs = list(reversed(encode(record).decode().strip("{}\n").split(',"')))
     pairs = [part if part.startswith('"') else f'"{part}' for part in pairs]
-    assert decode(("{" + ",".join(pairs) + "}").encode()) == record
+    assert decode(("{" + ",".join(pairs) + "}\n").encode()) == record

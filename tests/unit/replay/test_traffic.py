@@ -19,7 +19,7 @@ from infra.local.replay.traffic import (
     load_traffic,
 )
 
-FIRST_ROWS = ["1915", "1089", "4449", "2889", "2129"]
+FIRST_ROWS = ["3214", "4619", "4591", "2711", "4386"]
 HEADER = "id,task,prompt,q|one-7b,q|two-70b\n"
 
 

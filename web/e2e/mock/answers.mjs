@@ -1,10 +1,11 @@
 // Answers of the API, computed from the simulated traffic.
 
-import { LEVELS, MODELS, NAMES, VALUE_USD } from "./traffic.mjs";
+import { LEVELS, MODELS, NAMES } from "./traffic.mjs";
 
-const HOUR_MS = 3_600_000;
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
 const WINDOW_MS = { "1h": HOUR_MS, "24h": 24 * HOUR_MS, "7d": 168 * HOUR_MS };
-const BUCKETS = 60;
+const BUCKET_MS = { "1h": MINUTE_MS, "24h": HOUR_MS, "7d": 6 * HOUR_MS };
 
 const mean = (values) => (values.length ? values.reduce((a, b) => a + b, 0) / values.length : null);
 const sum = (values) => values.reduce((a, b) => a + b, 0);
@@ -15,15 +16,8 @@ function percentile(values, fraction) {
   return sorted[Math.min(sorted.length - 1, Math.floor(fraction * sorted.length))];
 }
 
-function reward(decision) {
-  const score = decision.feedback[0]?.score;
-  if (score === undefined) return null;
-  const value = VALUE_USD[decision.level];
-  const waited = (decision.outcome.latency_ms / 1000) * value * 0.02;
-  return score * value - decision.outcome.cost_usd - waited;
-}
-
-const rewardsOf = (rows) => rows.map(reward).filter((value) => value !== null);
+const rewardsOf = (rows) => rows.flatMap((row) => row.feedback.map((item) => item.reward_usd));
+const qualityOf = (rows) => mean(rows.flatMap((row) => row.feedback.map((item) => item.score)));
 const isSuccess = (row) => row.outcome.status === "success";
 const latencies = (rows) => rows.filter(isSuccess).map((row) => row.outcome.latency_ms);
 
@@ -48,73 +42,81 @@ function learnLevel(level, all) {
     reward_mean_usd: average,
     reward_ci_usd: average === null ? null : [average - half, average + half],
     leader: leader?.id ?? null,
-    leader_probability: leader ? 1 - 0.5 * Math.exp(-leader.n / 180) : null,
+    quality_mean: qualityOf(rows),
+    regret_vs_best_fixed_usd: leader ? leader.value - average : null,
     exploration_share: rows.length ? mean(rows.map((row) => (row.explored ? 1 : 0))) : null,
     updates: rewards.length,
   };
 }
 
-function series(rows, from, bucketMs) {
-  return Array.from({ length: BUCKETS }, (_, index) => {
-    const start = from + index * bucketMs;
-    const inside = rows.filter((row) => {
-      const at = Date.parse(row.created_at);
-      return at >= start && at < start + bucketMs;
-    });
-    return {
-      at: new Date(start).toISOString(),
-      requests: inside.length,
-      cost_usd: inside.length ? sum(inside.map((row) => row.outcome.cost_usd)) : null,
-      latency_p95_ms: percentile(latencies(inside), 0.95),
-      reward_mean_usd: mean(rewardsOf(inside)),
-      success_rate: inside.length ? inside.filter(isSuccess).length / inside.length : null,
-    };
-  });
+/** Buckets without requests are left out, as the API does. */
+function series(rows, bucketMs) {
+  const buckets = new Map();
+  for (const row of rows) {
+    const index = Math.floor(Date.parse(row.created_at) / bucketMs);
+    buckets.set(index, [...(buckets.get(index) ?? []), row]);
+  }
+  return [...buckets].map(([index, inside]) => ({
+    at: new Date(index * bucketMs).toISOString(),
+    requests: inside.length,
+    cost_usd: sum(inside.map((row) => row.outcome.cost_usd)),
+    latency_p95_ms: percentile(latencies(inside), 0.95),
+    reward_mean_usd: mean(rewardsOf(inside)),
+    success_rate: inside.filter(isSuccess).length / inside.length,
+  }));
 }
 
-export function learningMetrics(decisions, window, now) {
-  const span = WINDOW_MS[window] ?? WINDOW_MS["24h"];
-  const bucketMs = span / BUCKETS;
-  // Buckets begin at round times; the newest is still filling.
-  const end = Math.floor(now / bucketMs) * bucketMs + bucketMs;
-  const rows = decisions.filter((row) => Date.parse(row.created_at) >= end - span);
+export function learningMetrics(decisions, wanted, now) {
+  const window = wanted in WINDOW_MS ? wanted : "24h";
+  const grain = window === "1h" ? MINUTE_MS : HOUR_MS;
+  const since = Math.floor((now - WINDOW_MS[window]) / grain) * grain;
+  const rows = decisions.filter((row) => Date.parse(row.created_at) >= since);
   const explored = rows.filter((row) => row.explored);
+  const successes = rows.filter(isSuccess).length;
   return {
+    window,
+    since: new Date(since).toISOString(),
     requests: rows.length,
-    successes: rows.filter(isSuccess).length,
-    cost_usd: rows.length ? sum(rows.map((row) => row.outcome.cost_usd)) : null,
+    successes,
+    failures: rows.length - successes,
+    cost_usd: sum(rows.map((row) => row.outcome.cost_usd)),
+    tokens_in: sum(rows.map((row) => row.outcome.tokens_in)),
+    tokens_out: sum(rows.map((row) => row.outcome.tokens_out)),
     latency_p50_ms: percentile(latencies(rows), 0.5),
     latency_p95_ms: percentile(latencies(rows), 0.95),
     latency_p99_ms: percentile(latencies(rows), 0.99),
     reward_mean_usd: mean(rewardsOf(rows)),
+    quality_mean: qualityOf(rows),
     regret_vs_best_fixed_usd: rows.length ? -0.000_214 : null,
     exploration_share: rows.length ? explored.length / rows.length : null,
-    exploration_usd: rows.length ? sum(explored.map((row) => row.outcome.cost_usd)) : null,
+    exploration_usd: sum(explored.map((row) => row.outcome.cost_usd)),
     updates: rewardsOf(decisions).length,
+    state_version: Math.floor(decisions.length / 10),
     state_age_s: (now / 1000) % 7,
     levels: LEVELS.map((level) => learnLevel(level, rows)),
-    series: rows.length ? series(rows, end - span, bucketMs) : [],
+    series: series(rows, BUCKET_MS[window]),
   };
 }
 
 const probabilityOf = (row, id) => row.candidates.find(({ model }) => model === id).probability;
 
-export function allocation(decisions, from, to) {
-  const rows = decisions.filter(({ created_at }) => created_at >= from && created_at <= to);
+export function allocation(decisions, from) {
+  const rows = decisions.filter(({ created_at }) => created_at >= from);
   const items = LEVELS.flatMap((level) => {
     const inLevel = rows.filter((row) => row.level === level);
+    if (inLevel.length === 0) return [];
     return MODELS.map(({ id }) => {
       const count = inLevel.filter((row) => row.model === id).length;
       return {
         level,
         model: id,
         planned_share: mean(inLevel.map((row) => probabilityOf(row, id))),
-        actual_share: inLevel.length ? count / inLevel.length : null,
+        actual_share: count / inLevel.length,
         decisions: count,
       };
     });
   });
-  return { items: decisions.length ? items : [] };
+  return { items, next_cursor: null };
 }
 
 const POLICY = { name: "replay", version: 3 };
@@ -124,8 +126,8 @@ export function neuralStatus(decisions, now) {
     levels: LEVELS.map((level) => ({
       level,
       name: NAMES[level],
-      primary: "replay/llama-3.1-8b-instruct",
-      eligible_models: MODELS.map(({ id }) => id),
+      primary: leaderOf(decisions.filter((row) => row.level === level))?.id ?? null,
+      eligible_models: MODELS.length,
       health: level === "L4" ? "degraded" : "operational",
       exploration_share: 0.1,
     })),
@@ -144,7 +146,9 @@ export function systemStatus(now, startedAt) {
     version: "0.1.0",
     uptime_s: (now - startedAt) / 1000 + 8_130,
     availability_24h: 0.99982,
-    levels: LEVELS,
+    environment: "local",
+    started_at: new Date(startedAt).toISOString(),
+    levels: LEVELS.map((level) => ({ level, requests_24h: 0 })),
     models: { operational: 8, degraded: 1, down: 0 },
     policy: POLICY,
     queues: [

@@ -13,6 +13,14 @@ import { createTraffic } from "./traffic.mjs";
 
 const PORT = Number(process.env.PORT ?? 8123);
 const EMAIL = "admin@davinci.local";
+const IDENTITY = {
+  id: "usr_1",
+  kind: "user",
+  name: EMAIL,
+  role: "admin",
+  scopes: [],
+  expires_at: null,
+};
 const PASSWORD = process.env.DAVINCI_ADMIN_PASSWORD ?? "davinci";
 const DIST = fileURLToPath(new URL("../../dist/", import.meta.url));
 const COOKIE = "__Host-davinci-refresh";
@@ -102,7 +110,7 @@ function readRoutes(url, response) {
   const decisions = traffic?.advance(now) ?? [];
   const query = url.searchParams;
   const path = url.pathname;
-  if (path === "/api/auth/verify") return json(response, 200, { email: EMAIL, role: "admin" });
+  if (path === "/api/auth/verify") return json(response, 200, IDENTITY);
   if (path === "/api/status") {
     return json(response, 200, systemStatus(now, traffic?.startedAt ?? now));
   }
@@ -111,7 +119,7 @@ function readRoutes(url, response) {
     return json(response, 200, learningMetrics(decisions, query.get("window"), now));
   }
   if (path === "/api/neural/allocation") {
-    return json(response, 200, allocation(decisions, query.get("from"), query.get("to")));
+    return json(response, 200, allocation(decisions, query.get("from") ?? ""));
   }
   if (path === "/api/neural/history") {
     const level = query.get("level");

@@ -40,6 +40,16 @@ function seeded(seed) {
 const round = (value, digits = 6) => Number(value.toFixed(digits));
 const pick = (random, list) => list[Math.floor(random() * list.length)];
 
+const PROMPT = "A train leaves at 9:40 and arrives at 12:15. How long is the journey?";
+const ANSWER = "From 9:40 to 12:15 are 2 hours and 35 minutes.";
+
+function judgement(level, costUsd, latencyMs, score, at) {
+  const waited = (latencyMs / 1000) * VALUE_USD[level] * 0.02;
+  const reward = score * VALUE_USD[level] - costUsd - waited;
+  const createdAt = new Date(at + 800).toISOString();
+  return { source: "replay", score, label: null, reward_usd: reward, created_at: createdAt };
+}
+
 /** The candidate whose stretch of the unit interval holds the draw. */
 function drawFrom(candidates, draw) {
   let end = 0;
@@ -50,7 +60,7 @@ function drawFrom(candidates, draw) {
   return candidates[0];
 }
 
-export function createTraffic(now = Date.now(), perSecond = 2) {
+export function createTraffic(now = Date.now(), perSecond = 0.5) {
   const random = seeded(7);
   const decisions = [];
   let serial = 0;
@@ -76,6 +86,7 @@ export function createTraffic(now = Date.now(), perSecond = 2) {
       utility_usd: c.eligible ? round(c.utility, 8) : null,
       probability: c.eligible ? EPSILON / eligible.length + (c === best ? 1 - EPSILON : 0) : 0,
       eligible: c.eligible,
+      flags: [],
       why_not: c.eligible ? null : "predicted latency is above the level's limit of 2,000 ms",
     }));
   };
@@ -106,6 +117,15 @@ export function createTraffic(now = Date.now(), perSecond = 2) {
       propensity: round(chosen.probability, 6),
       strategy: "epsilon_greedy",
       explored: chosen !== ranked[0],
+      requested_model: "auto",
+      track: "stable",
+      learner_version: serial,
+      tokens_in: Math.floor(tokens * 0.6),
+      caller: "key_demo",
+      seed: serial,
+      features: [],
+      text: { messages: [{ role: "user", content: PROMPT }] },
+      answer: failed ? null : { choices: [{ message: { role: "assistant", content: ANSWER } }] },
       fallbacks: ranked
         .filter((c) => c !== chosen)
         .slice(0, 2)
@@ -130,15 +150,15 @@ export function createTraffic(now = Date.now(), perSecond = 2) {
         cost_usd: failed ? 0 : chosen.cost_usd,
         model: chosen.model,
         error_class: failed ? "upstream_timeout" : null,
+        attempts: [],
+        created_at: new Date(at + latencyMs).toISOString(),
       },
-      feedback: isJudged
-        ? [{ source: "replay", score: right, created_at: new Date(at + 800).toISOString() }]
-        : [],
+      feedback: isJudged ? [judgement(level, chosen.cost_usd, latencyMs, right, at)] : [],
     });
   };
 
   // Six quiet hours of history with a pause of half an hour, then live.
-  for (let at = now - 6 * 3_600_000; at < now; at += 9_000) {
+  for (let at = now - 6 * 3_600_000; at < now; at += 500 + 3_500 * random()) {
     const minutesAgo = (now - at) / 60_000;
     if (minutesAgo < 200 && minutesAgo > 170) continue;
     decide(at);

@@ -33,7 +33,10 @@ const overviewRoute = createRoute({
   validateSearch: parseOverviewSearch,
 }).lazy(() => import("./routes/overview.lazy").then((module) => module.Route));
 
-const routeTree = rootRoute.addChildren([signInRoute, signedInRoute.addChildren([overviewRoute])]);
+export const routeTree = rootRoute.addChildren([
+  signInRoute,
+  signedInRoute.addChildren([overviewRoute]),
+]);
 
 export const router = createRouter({ routeTree, defaultPreload: "intent" });
 

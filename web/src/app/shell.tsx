@@ -56,7 +56,7 @@ function SignOut() {
   const words = useText(text);
   const { data: user } = useQuery(principal());
   const [hasFailed, setFailed] = useState(false);
-  const name = user?.email ? words.signedInAs(user.email, user.role ?? "") : null;
+  const name = user && words.signedInAs(user.name, user.role ?? user.kind);
   const signOut = () => {
     setFailed(false);
     session.signOut().catch(() => setFailed(true));

@@ -17,7 +17,7 @@ export const text = defineText(
     resume: "Resume updates",
     refresh: "Refresh now",
     signOut: "Sign out",
-    signedInAs: (email: string, role: string) => `${email} (${role})`,
+    signedInAs: (name: string, role: string) => `${name} (${role})`,
     signOutFailed: "Signing out failed: the server did not answer. You are still signed in.",
   },
   {
@@ -36,7 +36,7 @@ export const text = defineText(
     resume: "갱신 다시 시작",
     refresh: "지금 새로 고침",
     signOut: "로그아웃",
-    signedInAs: (email, role) => `${email} (${role})`,
+    signedInAs: (name, role) => `${name} (${role})`,
     signOutFailed: "로그아웃하지 못했습니다. 서버가 응답하지 않아 아직 로그인되어 있습니다.",
   },
 );

@@ -40,6 +40,7 @@ export function createFormat(language: Language) {
   const day = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric" });
   const full = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "long" });
   const units = UNITS[language];
+  const percentSign = language === "ko" ? "%" : "\u00a0%";
 
   const or = (value: Nullable, format: (value: number) => string) =>
     value === null || value === undefined || Number.isNaN(value) ? NO_VALUE : format(value);
@@ -68,7 +69,7 @@ export function createFormat(language: Language) {
       or(value, (v) => {
         const step = 10 ** -(digits + 2);
         const text = (fraction: number) =>
-          minus(percents[digits].format(fraction)).replace("%", "\u00a0%");
+          minus(percents[digits].format(fraction)).replace("%", percentSign);
         // Neither 99.98 % becomes "100.0 %" nor 0.01 % "0.0 %": all and nothing are claims.
         if (v < 1 && v > 1 - step / 2) return text(1 - step);
         if (v > 0 && v < step / 2) return `<${text(step)}`;

@@ -1,4 +1,3 @@
-import type { Query } from "@tanstack/react-query";
 import { ApiError } from "@/api/problem";
 import { POLL_INTERVAL_MS, POLL_LONGEST_MS } from "@/config/polling";
 
@@ -24,24 +23,22 @@ export function nextDelayMs({ failures, retryAfterMs, random }: DelayInputs): nu
  * read, because a query restarts its timer whenever the delay it reads has changed.
  */
 export class Backoff {
-  readonly #states = new WeakMap<object, { failures: number; delayMs: number }>();
+  readonly #states = new Map<string, { failures: number; delayMs: number }>();
 
   constructor(private readonly random: () => number = Math.random) {}
 
-  succeeded(query: object): void {
+  succeeded(query: string): void {
     this.#states.delete(query);
   }
 
-  failed(query: object, error: unknown): void {
+  failed(query: string, error: unknown): void {
     const failures = (this.#states.get(query)?.failures ?? 0) + 1;
     const retryAfterMs = error instanceof ApiError ? error.retryAfterMs : null;
     const delayMs = nextDelayMs({ failures, retryAfterMs, random: this.random() });
     this.#states.set(query, { failures, delayMs });
   }
 
-  delayMs(query: object): number {
+  delayMs(query: string): number {
     return this.#states.get(query)?.delayMs ?? POLL_INTERVAL_MS;
   }
 }
-
-export type AnyQuery = Query<unknown, Error, unknown, readonly unknown[]>;

@@ -1,6 +1,7 @@
 import {
-  QueryCache,
+  hashKey,
   QueryClient,
+  type QueryFunctionContext,
   type QueryKey,
   type UseQueryOptions,
   type UseQueryResult,
@@ -18,16 +19,12 @@ import {
   useSyncExternalStore,
 } from "react";
 import { FRESH_FOR_MS } from "@/config/polling";
-import type { AnyQuery, Backoff } from "./backoff";
-import { isLive, type LiveStatus, liveStatus, sameStatus } from "./status";
+import type { Backoff } from "./backoff";
+import { type AnyQuery, isLive, type LiveStatus, liveStatus, sameStatus } from "./status";
 
-/** A query client whose failures feed the back-off. The poll is the retry, so nothing else is. */
-export function createLiveClient(backoff: Backoff): QueryClient {
+/** A query client for pages that poll. The poll is the retry, so nothing else is. */
+export function createLiveClient(): QueryClient {
   return new QueryClient({
-    queryCache: new QueryCache({
-      onSuccess: (_, query) => backoff.succeeded(query),
-      onError: (error, query) => backoff.failed(query, error),
-    }),
     defaultOptions: {
       queries: { retry: false, staleTime: FRESH_FOR_MS, networkMode: "always" },
     },
@@ -54,21 +51,46 @@ export function useLiveControl(): Live {
   return live;
 }
 
+type LiveOptions<Data, Key extends QueryKey> = UseQueryOptions<Data, Error, Data, Key>;
+
 /**
  * A query that polls: every 5 s, slower after failures, not while paused or while the tab is
  * hidden, and at once when the tab comes back with old figures.
  */
 export function useLive<Data, Key extends QueryKey>(
-  options: UseQueryOptions<Data, Error, Data, Key>,
+  options: LiveOptions<Data, Key>,
 ): UseQueryResult<Data, Error> {
   const { backoff, isPaused } = useLiveControl();
   return useQuery<Data, Error, Data, Key>({
     ...options,
+    queryFn: reporting(options.queryFn, backoff),
     meta: { live: true },
-    refetchInterval: (query) => (isPaused ? false : backoff.delayMs(query)),
+    refetchInterval: (query) => (isPaused ? false : backoff.delayMs(query.queryHash)),
     refetchIntervalInBackground: false,
     refetchOnWindowFocus: !isPaused,
   });
+}
+
+/**
+ * Tells the back-off how each call went, before the query does: a query draws its next delay
+ * while it publishes the result.
+ */
+function reporting<Data, Key extends QueryKey>(
+  queryFn: LiveOptions<Data, Key>["queryFn"],
+  backoff: Backoff,
+) {
+  if (typeof queryFn !== "function") return queryFn;
+  return async (context: QueryFunctionContext<Key>): Promise<Data> => {
+    const query = hashKey(context.queryKey);
+    try {
+      const data = await queryFn(context);
+      backoff.succeeded(query);
+      return data;
+    } catch (error) {
+      if (!context.signal.aborted) backoff.failed(query, error);
+      throw error;
+    }
+  };
 }
 
 /** The live queries of the page as one status; changes only when the status does. */

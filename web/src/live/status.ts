@@ -1,4 +1,6 @@
-import type { AnyQuery } from "./backoff";
+import type { Query } from "@tanstack/react-query";
+
+export type AnyQuery = Query<unknown, Error, unknown, readonly unknown[]>;
 
 /** What the live queries of the page amount to, for the indicator in the header. */
 export interface LiveStatus {

@@ -19,7 +19,7 @@ import { text } from "../text";
 export const Route = createLazyRoute("/signed-in/")({ component: OverviewPage });
 
 /** What the page shows when the URL does not say. */
-const DEFAULTS = { window: "24h", metric: "requests" } as const;
+const DEFAULTS = { window: "1h", metric: "requests" } as const;
 
 function OverviewPage() {
   const search = useSearch({ from: "/signed-in/" });

@@ -51,12 +51,16 @@ function CandidateRow({ candidate, label, isChosen }: CandidateRowProps) {
   const name = (
     <span className="block truncate" title={candidate.model}>
       {isChosen && (
-        <span aria-hidden="true" className="mr-1.5 text-accent">
-          ●
-        </span>
+        <span
+          aria-hidden="true"
+          className="mr-1.5 inline-block size-1.5 rounded-full bg-accent align-middle"
+        />
       )}
       {label}
       {isChosen && <span className="sr-only"> ({words.chosen})</span>}
+      {candidate.flags.length > 0 && (
+        <span className="ml-1.5 text-2xs font-normal text-warn">{candidate.flags.join(", ")}</span>
+      )}
     </span>
   );
   if (!candidate.eligible) {
@@ -75,7 +79,7 @@ function CandidateRow({ candidate, label, isChosen }: CandidateRowProps) {
       <td className="w-full max-w-0 py-1.5 align-top">{name}</td>
       <td className={NUMBER}>
         {format.score(quality)}
-        {quality_sd != null && (
+        {quality_sd !== null && (
           <span className="font-normal text-ink-3"> ±{format.score(quality_sd)}</span>
         )}
       </td>

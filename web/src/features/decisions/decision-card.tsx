@@ -1,12 +1,13 @@
 import type { ReactNode } from "react";
 import type { Decision, Feedback } from "@/api/types";
 import { LevelTag } from "@/components/level-tag";
+import { ScrollRegion } from "@/components/scroll-region";
 import { common } from "@/i18n/common";
 import { useFormat, useText } from "@/i18n/language";
 import { CandidateTable } from "./candidate-table";
 import { ExploredTag } from "./decision-row";
 import { OutcomeState } from "./outcome-state";
-import { marginAmount } from "./prepare-decision";
+import { answerText, marginAmount, promptText } from "./prepare-decision";
 import { text } from "./text";
 
 /** Everything that is known of one decision: the choice, its reasons, and what came of it. */
@@ -27,6 +28,8 @@ export function DecisionCard({ decision }: { decision: Decision }) {
       <Section title={words.feedback}>
         <FeedbackList feedback={decision.feedback} />
       </Section>
+      <StoredText title={words.prompt} text={promptText(decision.text)} />
+      <StoredText title={words.answer} text={answerText(decision.answer)} />
     </div>
   );
 }
@@ -40,13 +43,32 @@ function Section({ title, children }: { title: string; children: ReactNode }) {
   );
 }
 
+/** Prompts and answers are there only where the operator chose to store them. */
+function StoredText({ title, text }: { title: string; text: string | null }) {
+  if (text === null) return null;
+  return (
+    <Section title={title}>
+      <ScrollRegion label={title} className="max-h-72 rounded bg-sunken p-3">
+        <p className="text-xs break-words whitespace-pre-wrap">{text}</p>
+      </ScrollRegion>
+    </Section>
+  );
+}
+
 function Facts({ children }: { children: ReactNode }) {
   return <dl className="grid grid-cols-2 gap-x-4 gap-y-2">{children}</dl>;
 }
 
-function Fact({ name, children, title }: { name: string; children: ReactNode; title?: string }) {
+interface FactProps {
+  name: string;
+  children: ReactNode;
+  title?: string;
+  isWide?: boolean;
+}
+
+function Fact({ name, children, title, isWide = false }: FactProps) {
   return (
-    <div className="min-w-0">
+    <div className={`min-w-0 ${isWide ? "col-span-2" : ""}`}>
       <dt className="text-2xs text-ink-3" title={title}>
         {name}
       </dt>
@@ -59,8 +81,7 @@ function Choice({ decision }: { decision: Decision }) {
   const words = useText(text);
   const shared = useText(common);
   const format = useFormat();
-  const { level_confidence, level_source, policy, task_type, strategy } = decision;
-  const sources: Record<string, string> = words.sources;
+  const { level_confidence, level_source, policy, task_type, strategy, track } = decision;
   return (
     <div className="px-4 pt-3 pb-4">
       <p className="text-2xs text-ink-3">{words.chosen}</p>
@@ -71,23 +92,18 @@ function Choice({ decision }: { decision: Decision }) {
       <Facts>
         <Fact name={words.level}>
           <LevelTag level={decision.level} />
-          {level_source && (
-            <p className="text-2xs text-ink-3">
-              {words.confidence(
-                format.percent(level_confidence, 0),
-                sources[level_source] ?? level_source,
-              )}
-            </p>
-          )}
+          <p className="text-2xs text-ink-3">
+            {words.confidence(format.percent(level_confidence, 0), words.sources[level_source])}
+          </p>
         </Fact>
         <Fact name={words.propensity} title={words.propensityHint}>
           {format.percent(decision.propensity, 2)}
         </Fact>
         <Fact name={words.policy}>
-          {policy
-            ? shared.policyVersion(policy.name, format.countExact(policy.version))
-            : shared.noData}
-          {strategy && <p className="text-2xs text-ink-3">{strategy}</p>}
+          {shared.policyVersion(policy.name, format.countExact(policy.version))}
+          <p className="text-2xs text-ink-3">
+            {strategy} · {track}
+          </p>
         </Fact>
         <Fact name={words.time}>{format.dateTime(new Date(decision.created_at))}</Fact>
         {task_type && <Fact name={words.task}>{task_type}</Fact>}
@@ -98,7 +114,6 @@ function Choice({ decision }: { decision: Decision }) {
 
 function Reasons({ decision }: { decision: Decision }) {
   const words = useText(text);
-  const shared = useText(common);
   const format = useFormat();
   const { why, margin } = decision;
   const changes: Record<string, (amount: string) => string> = words.changes;
@@ -106,7 +121,7 @@ function Reasons({ decision }: { decision: Decision }) {
     changes[change]?.(amount) ?? `${change} ${amount}`;
   return (
     <>
-      <p className="break-words">{why ?? shared.noData}</p>
+      <p className="break-words">{why}</p>
       {margin && (
         <p className="figures mt-1.5 text-xs text-ink-2">
           {words.flips(
@@ -130,7 +145,9 @@ function OutcomeFacts({ decision }: { decision: Decision }) {
       <>
         <p className="pb-2 text-ink-2">{words.noOutcome}</p>
         <Facts>
-          <Fact name={words.fallbacks}>{fallbackNames}</Fact>
+          <Fact name={words.fallbacks} isWide>
+            {fallbackNames}
+          </Fact>
         </Facts>
       </>
     );
@@ -138,7 +155,7 @@ function OutcomeFacts({ decision }: { decision: Decision }) {
   return (
     <Facts>
       <Fact name={words.outcome}>
-        <OutcomeState outcome={outcome} />
+        <OutcomeState outcome={outcome} chosen={model} />
       </Fact>
       <Fact name={words.latency}>{format.ms(outcome.latency_ms)}</Fact>
       <Fact name={words.cost}>{format.usd(outcome.cost_usd)}</Fact>
@@ -148,11 +165,11 @@ function OutcomeFacts({ decision }: { decision: Decision }) {
           format.countExact(outcome.tokens_out),
         )}
       </Fact>
-      {outcome.model && outcome.model !== model && (
-        <Fact name={words.servedBy}>{outcome.model}</Fact>
-      )}
+      {outcome.model !== model && <Fact name={words.servedBy}>{outcome.model}</Fact>}
       {outcome.error_class && <Fact name={words.error}>{outcome.error_class}</Fact>}
-      <Fact name={words.fallbacks}>{fallbackNames}</Fact>
+      <Fact name={words.fallbacks} isWide>
+        {fallbackNames}
+      </Fact>
     </Facts>
   );
 }
@@ -166,7 +183,12 @@ function FeedbackList({ feedback }: { feedback: readonly Feedback[] }) {
       {feedback.map((item) => (
         <li key={`${item.source} ${item.created_at}`} className="figures flex gap-3">
           <span className="min-w-0 flex-1 truncate">{item.source}</span>
+          {item.label && <span className="text-ink-2">{item.label}</span>}
           <span className="text-ink-3">{format.clock(new Date(item.created_at))}</span>
+          <span title={words.reward}>
+            <span className="sr-only">{words.reward} </span>
+            {format.usd(item.reward_usd)}
+          </span>
           <span className="font-medium">
             <span className="sr-only">{words.score} </span>
             {format.score(item.score)}

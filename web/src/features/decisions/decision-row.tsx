@@ -61,7 +61,7 @@ export const DecisionRow = memo(function DecisionRow(props: DecisionRowProps) {
       <td className={`${NUMBER} hidden sm:table-cell`}>{format.ms(outcome?.latency_ms)}</td>
       <td className={`${NUMBER} hidden sm:table-cell`}>{format.usd(outcome?.cost_usd)}</td>
       <td className={`${CELL} hidden sm:table-cell`}>
-        <OutcomeState outcome={outcome} />
+        <OutcomeState outcome={outcome} chosen={decision.model} />
       </td>
       <td className={NUMBER}>{format.score(latestScore(decision))}</td>
     </tr>

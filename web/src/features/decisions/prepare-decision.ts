@@ -10,10 +10,10 @@ export function rankCandidates(candidates: readonly Candidate[]): Candidate[] {
   });
 }
 
-const isSuccess = (status: string) => ["success", "ok", "succeeded"].includes(status);
-
-export function outcomeHealth(outcome: Outcome): Health {
-  return isSuccess(outcome.status) && outcome.error_class === null ? "operational" : "down";
+/** A request that another model had to save is a success of the gateway, not of the choice. */
+export function outcomeHealth({ status, model }: Outcome, chosen: string): Health {
+  if (status !== "success") return "down";
+  return model === chosen ? "operational" : "degraded";
 }
 
 /** The utility that the chosen model was predicted to have. */
@@ -42,4 +42,34 @@ export function neighbours(ids: readonly string[], id: string) {
   const index = ids.indexOf(id);
   if (index === -1) return { newer: null, older: null };
   return { newer: ids[index - 1] ?? null, older: ids[index + 1] ?? null };
+}
+
+type Stored = Record<string, unknown> | null;
+
+/** The text of a message's content: plain, or the text parts of a list. */
+function contentText(content: unknown): string {
+  if (typeof content === "string") return content;
+  if (!Array.isArray(content)) return "";
+  return content
+    .map((part) => (typeof part?.text === "string" ? part.text : ""))
+    .filter((text) => text !== "")
+    .join("\n");
+}
+
+/** What was asked, where storing text is switched on: the prompt, or all messages by role. */
+export function promptText(stored: Stored): string | null {
+  if (typeof stored?.prompt === "string") return stored.prompt;
+  if (!Array.isArray(stored?.messages)) return null;
+  const messages = stored.messages.map((message) => ({
+    role: String(message?.role ?? ""),
+    text: contentText(message?.content),
+  }));
+  if (messages.length === 1) return messages[0]?.text ?? null;
+  return messages.map(({ role, text }) => `${role}: ${text}`).join("\n\n");
+}
+
+/** What was answered, where storing text is switched on. */
+export function answerText(stored: Stored): string | null {
+  if (!Array.isArray(stored?.choices)) return null;
+  return contentText(stored.choices[0]?.message?.content) || null;
 }

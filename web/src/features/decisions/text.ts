@@ -54,6 +54,11 @@ export const text = defineText(
     none: "none",
     feedback: "Feedback",
     noOutcome: "The request is still being served, or only the decision was asked for.",
+    reward: "Reward",
+    prompt: "Prompt",
+    answer: "Answer",
+    success: "success",
+    fellBack: "fell back",
     noFeedback: "Nobody has judged this decision yet.",
     changes: {
       quality: (amount: string) => `${amount} quality`,
@@ -110,6 +115,11 @@ export const text = defineText(
     none: "없음",
     feedback: "피드백",
     noOutcome: "요청을 아직 처리하는 중이거나 결정만 요청되었습니다.",
+    reward: "보상",
+    prompt: "프롬프트",
+    answer: "응답",
+    success: "성공",
+    fellBack: "대체 처리",
     noFeedback: "아직 이 결정을 평가한 사람이 없습니다.",
     changes: {
       quality: (amount) => `품질 ${amount}`,

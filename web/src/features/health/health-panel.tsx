@@ -119,7 +119,7 @@ function NeuralRows({ neural }: { neural: NeuralStatus }) {
         </span>
       </Row>
       <Row health={learnerHealth(learner)} name={words.learner}>
-        {learner.version === null || learner.age_s === null
+        {learner.age_s === null
           ? words.learnerNone
           : words.learnerState(format.countExact(learner.version), format.duration(learner.age_s))}
       </Row>
@@ -144,7 +144,7 @@ function QueueRows({ queues }: { queues: readonly Queue[] }) {
           {queue.depth === 0
             ? words.queueIdle
             : words.queue(format.count(queue.depth), format.duration(queue.oldest_age_s))}
-          {queue.dead > 0 && ` · ${words.dead(format.count(queue.dead))}`}
+          {queue.dead ? ` · ${words.dead(format.count(queue.dead))}` : ""}
         </Row>
       ))}
     </>

@@ -9,7 +9,7 @@ export function modelsHealth({ operational, degraded, down }: Status["models"]):
 }
 
 export function queueHealth({ dead, oldest_age_s }: Queue): Health {
-  return dead > 0 || (oldest_age_s ?? 0) > LATE_AFTER_S ? "degraded" : "operational";
+  return (dead ?? 0) > 0 || (oldest_age_s ?? 0) > LATE_AFTER_S ? "degraded" : "operational";
 }
 
 /** Learned state may lag behind by this much before the routing that uses it is out of date. */

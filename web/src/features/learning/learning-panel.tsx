@@ -38,8 +38,9 @@ export function LearningPanel({ window, className }: { window: Window; className
   );
 }
 
-const HEAD = "px-4 py-2 font-medium whitespace-nowrap";
-const NUMBER = "figures px-4 py-2.5 text-right whitespace-nowrap";
+const HEAD = "px-3 py-2 font-medium whitespace-nowrap first:pl-4 last:pr-4";
+const CELL = "px-3 py-2.5 first:pl-4 last:pr-4";
+const NUMBER = `${CELL} figures text-right whitespace-nowrap`;
 
 function LevelTable({ metrics }: { metrics: LearningMetrics }) {
   const words = useText(text);
@@ -52,16 +53,18 @@ function LevelTable({ metrics }: { metrics: LearningMetrics }) {
       <thead className="text-xs text-ink-3">
         <tr>
           <th className={HEAD}>{words.level}</th>
-          <th className={HEAD}>{words.leader}</th>
-          <th className={`${HEAD} text-right`} title={words.bestHint}>
-            {words.best}
+          <th className={HEAD} title={words.leaderHint}>
+            {words.leader}
+          </th>
+          <th className={`${HEAD} hidden xl:table-cell`} title={words.primaryHint}>
+            {words.primary}
           </th>
           <th className={`${HEAD} hidden md:table-cell`}>{words.reward}</th>
-          <th className={`${HEAD} hidden lg:table-cell`} title={words.fixedHint}>
-            {words.fixed}
+          <th className={`${HEAD} text-right`} title={words.regretHint}>
+            {words.regret}
           </th>
+          <th className={`${HEAD} hidden text-right lg:table-cell`}>{words.quality}</th>
           <th className={`${HEAD} hidden text-right sm:table-cell`}>{words.exploration}</th>
-          <th className={`${HEAD} hidden text-right lg:table-cell`}>{words.requests}</th>
           <th className={`${HEAD} hidden text-right lg:table-cell`}>{words.updates}</th>
         </tr>
       </thead>
@@ -86,7 +89,7 @@ function Row({ row, axis, labels }: RowProps) {
   const name = (model: string) => labels.get(model) ?? model;
   return (
     <tr className="border-t border-line align-middle">
-      <td className="px-4 py-2.5">
+      <td className={CELL}>
         <span className="hidden sm:inline">
           <LevelTag level={row.level} />
         </span>
@@ -94,7 +97,7 @@ function Row({ row, axis, labels }: RowProps) {
           <LevelTag level={row.level} short />
         </span>
       </td>
-      <td className="max-w-56 px-4 py-2.5">
+      <td className={`${CELL} w-full max-w-0 md:w-1/4`}>
         <p className="truncate font-medium" title={row.leader ?? undefined}>
           {row.leader ? name(row.leader) : words.noLeader}
         </p>
@@ -102,8 +105,13 @@ function Row({ row, axis, labels }: RowProps) {
           <Reward row={row} />
         </p>
       </td>
-      <td className={NUMBER}>{format.percent(row.leader_probability)}</td>
-      <td className="hidden px-4 py-2.5 md:table-cell">
+      <td
+        className={`${CELL} hidden w-1/4 max-w-0 truncate text-ink-2 xl:table-cell`}
+        title={row.primary ?? undefined}
+      >
+        {row.primary ? name(row.primary) : NO_VALUE}
+      </td>
+      <td className={`${CELL} hidden md:table-cell`}>
         <div className="flex items-center gap-3">
           <Interval row={row} axis={axis} />
           <span className="figures text-xs whitespace-nowrap">
@@ -111,14 +119,11 @@ function Row({ row, axis, labels }: RowProps) {
           </span>
         </div>
       </td>
-      <td
-        className="hidden max-w-52 truncate px-4 py-2.5 text-ink-2 lg:table-cell"
-        title={row.primary ?? undefined}
-      >
-        {row.primary ? name(row.primary) : NO_VALUE}
+      <td className={NUMBER}>
+        <Regret usd={row.regret_vs_best_fixed_usd} />
       </td>
+      <td className={`${NUMBER} hidden lg:table-cell`}>{format.score(row.quality_mean)}</td>
       <td className={`${NUMBER} hidden sm:table-cell`}>{format.percent(row.exploration_share)}</td>
-      <td className={`${NUMBER} hidden lg:table-cell`}>{format.count(row.requests)}</td>
       <td className={`${NUMBER} hidden lg:table-cell`}>{format.count(row.updates)}</td>
     </tr>
   );
@@ -138,13 +143,19 @@ function Reward({ row }: { row: LevelRow }) {
   );
 }
 
+function Regret({ usd }: { usd: number | null }) {
+  const format = useFormat();
+  const tone = usd === null || usd === 0 ? "" : usd < 0 ? "text-ok" : "text-warn";
+  return <span className={tone}>{format.usdSigned(usd)}</span>;
+}
+
 /** The mean as a dot on its interval, with a line at zero. */
 function Interval({ row, axis }: { row: LevelRow; axis: Axis }) {
-  if (!row.interval) return <span className="w-28 shrink-0" />;
+  if (!row.interval) return <span className="w-24 shrink-0" />;
   const { mean, low, high } = row.interval;
   const at = (value: number) => `${position(value, axis)}%`;
   return (
-    <span aria-hidden="true" className="relative h-4 w-28 shrink-0">
+    <span aria-hidden="true" className="relative h-4 w-24 shrink-0">
       <span className="absolute inset-y-0 w-px bg-line-strong" style={{ left: at(0) }} />
       <span
         className="absolute top-1.5 h-1 rounded-sm bg-accent-fill opacity-45"

@@ -1,7 +1,7 @@
-import type { LevelLearning, LevelStatus } from "@/api/types";
+import type { LevelMetrics, LevelStatus } from "@/api/types";
 
-export interface LevelRow extends LevelLearning {
-  /** The model that is served while the learner has not cleared it. */
+export interface LevelRow extends LevelMetrics {
+  /** The model that the router would choose now. */
   primary: string | null;
   interval: { mean: number; low: number; high: number } | null;
 }
@@ -13,7 +13,7 @@ export interface Axis {
 }
 
 export function prepareLevels(
-  learning: readonly LevelLearning[],
+  learning: readonly LevelMetrics[],
   statuses: readonly LevelStatus[] | undefined,
 ): { rows: LevelRow[]; axis: Axis } {
   const rows = learning

@@ -1,5 +1,6 @@
-import type { MetricsBucket } from "@/api/types";
+import type { LearningMetrics, MetricsPoint } from "@/api/types";
 import type { MetricId } from "@/lib/metric";
+import { BUCKET_MS } from "@/lib/window";
 
 /** One bucket of a chart. A null is a gap: nothing was measured, which is not the same as 0. */
 export interface Point {
@@ -12,12 +13,11 @@ export interface Point {
 export interface PreparedSeries {
   points: Point[];
   bucketMs: number;
-  spanMs: number;
   /** Counts and sums per bucket are bars; ratios, means and percentiles are lines. */
   shape: "bar" | "line";
 }
 
-const FIELDS: Record<MetricId, Exclude<keyof MetricsBucket, "at">> = {
+const FIELDS: Record<MetricId, Exclude<keyof MetricsPoint, "at">> = {
   requests: "requests",
   success: "success_rate",
   latency: "latency_p95_ms",
@@ -27,49 +27,52 @@ const FIELDS: Record<MetricId, Exclude<keyof MetricsBucket, "at">> = {
 
 const isSum = (metric: MetricId) => metric === "requests" || metric === "cost";
 
-/** The distance of two neighbouring buckets; a single bucket is taken for a minute. */
-function bucketLength(times: readonly number[]): number {
-  const gaps = times.slice(1).map((at, index) => at - (times[index] ?? at));
-  const positive = gaps.filter((gap) => gap > 0);
-  return positive.length > 0 ? Math.min(...positive) : 60_000;
+/** The even time axis of a window. It changes once per bucket, not with every poll. */
+export interface Axis {
+  /** The start of the first bucket. */
+  fromMs: number;
+  bucketMs: number;
+  buckets: number;
 }
 
-/** Whether the newest bucket was still filling when the answer came. */
-export function isLastBucketOpen(buckets: readonly MetricsBucket[], fetchedAt: number): boolean {
-  const times = buckets.map((bucket) => Date.parse(bucket.at)).sort((a, b) => a - b);
-  const last = times.at(-1);
-  return last !== undefined && last + bucketLength(times) > fetchedAt;
+/**
+ * Lays the axis from the start of the window to the bucket that is filling, so that the chart
+ * shows the whole window even when little of it was measured.
+ */
+export function windowAxis(metrics: LearningMetrics, fetchedAt: number): Axis {
+  const bucketMs = BUCKET_MS[metrics.window];
+  const first = metrics.series[0];
+  const since = Date.parse(metrics.since);
+  // Buckets start where the API starts them, which need not be where the window does.
+  const offset = first ? (Date.parse(first.at) - since) % bucketMs : 0;
+  const fromMs = offset > 0 ? since + offset - bucketMs : since + offset;
+  return { fromMs, bucketMs, buckets: Math.max(1, Math.ceil((fetchedAt - fromMs) / bucketMs)) };
 }
 
-/** Puts one metric on an even time axis: left-out buckets become gaps, an open one stands apart. */
+/** Puts one metric on the axis. Buckets that the API left out are gaps; the last one is open. */
 export function prepareSeries(
-  buckets: readonly MetricsBucket[],
+  measured: readonly MetricsPoint[],
   metric: MetricId,
-  isLastOpen: boolean,
+  { fromMs, bucketMs, buckets }: Axis,
 ): PreparedSeries {
   const field = FIELDS[metric];
-  const measured = buckets
-    .map((bucket) => ({ at: Date.parse(bucket.at), value: bucket[field] }))
-    .sort((a, b) => a.at - b.at);
-  const bucketMs = bucketLength(measured.map(({ at }) => at));
-  const points: Point[] = [];
-  for (const { at, value } of measured) {
-    let previous = points.at(-1);
-    while (previous && at - previous.at > bucketMs * 1.5) {
-      previous = { at: previous.at + bucketMs, value: null, filling: null };
-      points.push(previous);
-    }
-    points.push({ at, value, filling: null });
-  }
   const shape = isSum(metric) ? "bar" : "line";
-  if (isLastOpen) openLastBucket(points, shape);
-  const spanMs = (points.at(-1)?.at ?? 0) - (points[0]?.at ?? 0);
-  return { points, bucketMs, spanMs, shape };
+  const points: Point[] = Array.from({ length: buckets }, (_, index) => ({
+    at: fromMs + index * bucketMs,
+    value: null,
+    filling: null,
+  }));
+  for (const bucket of measured) {
+    const point = points[Math.round((Date.parse(bucket.at) - fromMs) / bucketMs)];
+    if (point) point.value = bucket[field];
+  }
+  openLastBucket(points, shape);
+  return { points, bucketMs, shape };
 }
 
 function openLastBucket(points: Point[], shape: PreparedSeries["shape"]): void {
   const last = points.at(-1);
-  if (!last) return;
+  if (!last || last.value === null) return;
   last.filling = last.value;
   last.value = null;
   const lastFull = points.at(-2);

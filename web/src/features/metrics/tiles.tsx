@@ -8,9 +8,10 @@ import { useFormat, useText } from "@/i18n/language";
 import { METRICS, type MetricId } from "@/lib/metric";
 import { WINDOW_MS } from "@/lib/window";
 import { useLive } from "@/live/live";
-import { isLastBucketOpen, prepareSeries } from "./prepare-series";
+import { prepareSeries } from "./prepare-series";
 import { text } from "./text";
 import { Tile, type TileProps } from "./tile";
+import { useAxis } from "./use-axis";
 
 interface TilesProps {
   window: Window;
@@ -71,15 +72,17 @@ function Figures({ metrics, fetchedAt, window, metric, onMetric }: FiguresProps)
   const words = useText(text);
   const format = useFormat();
   // The sparkline leaves out the bucket that is still filling: its dip would mean nothing.
-  const isOpen = isLastBucketOpen(metrics.series, fetchedAt);
+  const axis = useAxis(metrics, fetchedAt);
   const sparks = useMemo(() => {
     const values = (id: MetricId) =>
-      prepareSeries(metrics.series, id, isOpen).points.map((point) => point.value);
+      prepareSeries(metrics.series, id, axis).points.map((point) => point.value);
     return new Map(METRICS.map((id) => [id, values(id)]));
-  }, [metrics.series, isOpen]);
+  }, [metrics.series, axis]);
 
-  const { requests, successes } = metrics;
-  const ratio = (part: number | null) => (part === null || requests === 0 ? null : part / requests);
+  const { requests, successes, failures } = metrics;
+  // Decisions that nobody had served here have no outcome: they are neither of the two.
+  const served = successes + failures;
+  const of = (part: number, whole: number) => (whole === 0 ? null : part / whole);
   const minutes = WINDOW_MS[window] / 60_000;
   const details: Record<MetricId, Pick<TileProps, "value" | "basis" | "detail">> = {
     requests: {
@@ -87,8 +90,8 @@ function Figures({ metrics, fetchedAt, window, metric, onMetric }: FiguresProps)
       detail: words.perMinute(format.rate(requests / minutes)),
     },
     success: {
-      value: format.percent(ratio(successes), 2),
-      detail: words.failed(format.count(requests - successes)),
+      value: format.percent(of(successes, served), 2),
+      detail: words.failed(format.count(failures)),
     },
     latency: {
       value: format.ms(metrics.latency_p95_ms),
@@ -99,12 +102,12 @@ function Figures({ metrics, fetchedAt, window, metric, onMetric }: FiguresProps)
     },
     cost: {
       value: format.usd(metrics.cost_usd),
-      detail: words.perRequest(format.usd(ratio(metrics.cost_usd))),
+      detail: words.perRequest(format.usd(of(metrics.cost_usd, served))),
     },
     reward: {
       value: format.usd(metrics.reward_mean_usd),
       basis: words.perDecision,
-      detail: words.judged(format.count(metrics.updates)),
+      detail: words.quality(format.score(metrics.quality_mean)),
     },
   };
   const regret = metrics.regret_vs_best_fixed_usd;

@@ -29,7 +29,9 @@ function TrendChart({ series, metric }: TrendChartProps) {
   const format = useFormat();
   const words = useText(text);
   const { exact } = useMetricFormat(metric);
-  const { points, spanMs, bucketMs, shape } = series;
+  const { points, bucketMs, shape } = series;
+  const fromMs = points[0]?.at ?? 0;
+  const toMs = points.at(-1)?.at ?? 0;
   const startsAtZero = metric !== "success" && metric !== "reward";
   return (
     <ResponsiveContainer width="100%" height="100%" minHeight={220}>
@@ -46,9 +48,9 @@ function TrendChart({ series, metric }: TrendChartProps) {
           tick={TICK}
           tickLine={false}
           axisLine={{ stroke: "var(--line-strong)" }}
-          ticks={timeTicks(points[0]?.at ?? 0, points.at(-1)?.at ?? 0, TICKS)}
+          ticks={timeTicks(fromMs, toMs, TICKS)}
           minTickGap={24}
-          tickFormatter={(at: number) => format.axisTime(new Date(at), spanMs)}
+          tickFormatter={(at: number) => format.axisTime(new Date(at), toMs - fromMs)}
         />
         <YAxis
           width={72}

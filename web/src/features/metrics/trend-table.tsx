@@ -1,3 +1,4 @@
+import { ScrollRegion } from "@/components/scroll-region";
 import { useFormat, useText } from "@/i18n/language";
 import type { MetricId } from "@/lib/metric";
 import type { PreparedSeries } from "./prepare-series";
@@ -11,8 +12,7 @@ export function TrendTable({ series, metric }: { series: PreparedSeries; metric:
   const { exact } = useMetricFormat(metric);
   const lastAt = series.points.at(-1)?.at;
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling region must be reachable by keyboard
-    <section className="h-[16.5rem] overflow-y-auto" aria-label={words[metric]} tabIndex={0}>
+    <ScrollRegion label={words[metric]} className="h-[16.5rem]">
       <table className="w-full text-left">
         <thead className="sticky top-0 bg-surface text-xs text-ink-3">
           <tr>
@@ -34,6 +34,6 @@ export function TrendTable({ series, metric }: { series: PreparedSeries; metric:
           ))}
         </tbody>
       </table>
-    </section>
+    </ScrollRegion>
   );
 }

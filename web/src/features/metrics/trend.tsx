@@ -6,10 +6,12 @@ import { Segments } from "@/components/segments";
 import { common } from "@/i18n/common";
 import { useFormat, useText } from "@/i18n/language";
 import type { MetricId } from "@/lib/metric";
+import { BUCKET_MS } from "@/lib/window";
 import { useLive } from "@/live/live";
-import { isLastBucketOpen, prepareSeries } from "./prepare-series";
+import { prepareSeries } from "./prepare-series";
 import { text } from "./text";
 import { TrendTable } from "./trend-table";
+import { useAxis } from "./use-axis";
 import { useMetricFormat } from "./use-metric-format";
 
 const TrendChart = lazy(() => import("./trend-chart"));
@@ -33,7 +35,7 @@ export function Trend({ window, metric, view, onView, className }: TrendProps) {
     <Panel
       className={className}
       title={words[metric]}
-      note={query.data && <TrendNote data={query.data} metric={metric} />}
+      note={<TrendNote window={window} metric={metric} />}
       query={query}
       isEmpty={(data) => data.series.length === 0}
       empty={
@@ -68,10 +70,10 @@ interface SeriesInputs {
 
 function Series({ data, fetchedAt, metric, view }: SeriesInputs & Pick<TrendProps, "view">) {
   const words = useText(text);
-  const isOpen = isLastBucketOpen(data.series, fetchedAt);
+  const axis = useAxis(data, fetchedAt);
   const series = useMemo(
-    () => prepareSeries(data.series, metric, isOpen),
-    [data.series, metric, isOpen],
+    () => prepareSeries(data.series, metric, axis),
+    [data.series, metric, axis],
   );
   if (view === "table") return <TrendTable series={series} metric={metric} />;
   if (series.points.every(({ value, filling }) => value === null && filling === null)) {
@@ -86,12 +88,10 @@ function Series({ data, fetchedAt, metric, view }: SeriesInputs & Pick<TrendProp
   );
 }
 
-function TrendNote({ data, metric }: { data: LearningMetrics; metric: MetricId }) {
+function TrendNote({ window, metric }: Pick<TrendProps, "window" | "metric">) {
   const words = useText(text);
   const format = useFormat();
   const { basis } = useMetricFormat(metric);
-  if (data.series.length < 2) return null;
-  const { bucketMs } = prepareSeries(data.series, metric, false);
-  const bucket = words.perBucket(format.duration(bucketMs / 1_000));
+  const bucket = words.perBucket(format.duration(BUCKET_MS[window] / 1_000));
   return basis ? `${basis}, ${bucket}` : bucket;
 }

@@ -17,7 +17,7 @@ export function useMetricFormat(metric: MetricId): MetricFormat {
     success: { exact: (value) => format.percent(value, 2), basis: null },
     latency: { exact: format.ms, basis: null },
     cost: { exact: format.usd, basis: null },
-    reward: { exact: format.usd, basis: words.perDecision },
+    reward: { exact: format.usd, basis: words.meanPerDecision },
   };
   return formats[metric];
 }

@@ -6,8 +6,8 @@ export interface Share {
   model: string | null;
   /** How many models this row stands for. */
   models: number;
-  planned: number | null;
-  actual: number | null;
+  planned: number;
+  actual: number;
   decisions: number;
 }
 
@@ -19,13 +19,9 @@ export interface LevelShares {
 
 const SHOWN = 5;
 
-const weight = (share: Share) => Math.max(share.actual ?? 0, share.planned ?? 0);
+const weight = (share: Share) => Math.max(share.actual, share.planned);
 
-/** Sum of what is known; null when nothing is. */
-function total(values: readonly (number | null)[]): number | null {
-  const known = values.filter((value) => value !== null);
-  return known.length === 0 ? null : known.reduce((sum, value) => sum + value, 0);
-}
+const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
 
 /** Groups the allocation by level, largest share first, and folds the tail into one row. */
 export function prepareShares(items: readonly AllocationItem[]): LevelShares[] {
@@ -40,7 +36,7 @@ export function prepareShares(items: readonly AllocationItem[]): LevelShares[] {
         decisions: item.decisions,
       }))
       .sort((a, b) => weight(b) - weight(a) || a.model.localeCompare(b.model));
-    const decisions = all.reduce((sum, share) => sum + share.decisions, 0);
+    const decisions = total(all.map((share) => share.decisions));
     return { level, decisions, shares: foldTail(all) };
   });
 }
@@ -53,7 +49,7 @@ function foldTail(all: Share[]): Share[] {
     models: tail.length,
     planned: total(tail.map((share) => share.planned)),
     actual: total(tail.map((share) => share.actual)),
-    decisions: tail.reduce((sum, share) => sum + share.decisions, 0),
+    decisions: total(tail.map((share) => share.decisions)),
   };
   return [...all.slice(0, SHOWN), other];
 }

@@ -108,18 +108,14 @@ function ShareRow({ share, labels }: { share: Share; labels: Map<string, string>
         </span>
       </div>
       <div aria-hidden="true" className="relative mt-1 h-1.5 rounded-sm bg-sunken">
-        {actual !== null && (
-          <div
-            className="h-full rounded-sm bg-accent-fill"
-            style={{ width: `${Math.min(actual, 1) * 100}%` }}
-          />
-        )}
-        {planned !== null && (
-          <div
-            className="absolute -inset-y-[3px] w-0.5 bg-ink"
-            style={{ left: `calc(${Math.min(planned, 1) * 100}% - 1px)` }}
-          />
-        )}
+        <div
+          className="h-full rounded-sm bg-accent-fill"
+          style={{ width: `${Math.min(actual, 1) * 100}%` }}
+        />
+        <div
+          className="absolute -inset-y-[3px] w-0.5 bg-ink"
+          style={{ left: `calc(${Math.min(planned, 1) * 100}% - 1px)` }}
+        />
       </div>
     </li>
   );

@@ -9,25 +9,14 @@ from typing import Any
 
 
 def handler(event: dict[str, Any], context: Any) -> Any:
-    command = {}
-    if event["rawPath"] in {"/api/do", "/v1/do", "/api/single"}:
-        body = event.get("body", "{}")
-        command = json.loads(base64.b64decode(body) if event["isBase64Encoded"] else body)
+    command = read_command(event)
     started_at = time.time()
     time.sleep(command.get("sleep", 0))
-    if command.get("burn"):
-        end = time.perf_counter() + command["burn"]
-        while time.perf_counter() < end:
-            pass
+    burn(command.get("burn", 0))
     if "print" in command:
-        print(command["print"])  # standard output is also the way of the replies on a bad day
+        sys.stdout.write(command["print"] + "\n")
         os.write(1, b"raw bytes on descriptor one\n")
-    if "exit" in command:
-        os._exit(command["exit"])
-    if "sys_exit" in command:
-        sys.exit("enough")
-    if "raise" in command:
-        raise ValueError(command["raise"])
+    end_badly(command)
     if "answer" in command:
         return command["answer"]
     if "big" in command:
@@ -54,3 +43,29 @@ def handler(event: dict[str, Any], context: Any) -> Any:
         "cookies": ["a=1; Path=/", "b=2"],
         "body": json.dumps(report),
     }
+
+
+def read_command(event: dict[str, Any]) -> dict[str, Any]:
+    if event["rawPath"] not in {"/api/do", "/v1/do", "/api/single"}:
+        return {}
+    body = event.get("body", "{}")
+    command: dict[str, Any] = json.loads(
+        base64.b64decode(body) if event["isBase64Encoded"] else body
+    )
+    return command
+
+
+def burn(seconds: float) -> None:
+    """Use the processor, as a handler that decides something does."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def end_badly(command: dict[str, Any]) -> None:
+    if "exit" in command:
+        os._exit(command["exit"])
+    if "sys_exit" in command:
+        sys.exit("enough")
+    if "raise" in command:
+        raise ValueError(command["raise"])

@@ -1,0 +1,40 @@
+"""The few statistics that noisy machines allow: percentiles, medians and ratios of medians."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the nearest-rank percentile: a value that was measured, never an interpolation.
+
+    Raises
+    ------
+    ValueError
+        If there are no values, or ``percent`` is not in (0, 100].
+    """
+    if not values:
+        raise ValueError("no values were measured")
+    if not 0.0 < percent <= 100.0:
+        raise ValueError(f"percent must be in (0, 100], got {percent}")
+    return sorted(values)[math.ceil(len(values) * percent / 100.0) - 1]
+
+
+def summary_ms(seconds: Sequence[float]) -> dict[str, float]:
+    """Return ``p50``, ``p99`` and ``max`` of durations in milliseconds, rounded to microseconds."""
+    return {
+        "p50": round(percentile(seconds, 50) * 1000, 3),
+        "p99": round(percentile(seconds, 99) * 1000, 3),
+        "max": round(max(seconds) * 1000, 3),
+    }
+
+
+def median_ratios(runs: Mapping[str, Sequence[float]], reference: str) -> dict[str, float]:
+    """Return each name's median over the median of ``reference``.
+
+    The runs are meant to be interleaved, so that a slow minute of the machine hits all alike.
+    """
+    base = statistics.median(runs[reference])
+    return {name: statistics.median(values) / base for name, values in runs.items()}

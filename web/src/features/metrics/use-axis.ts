@@ -1,0 +1,9 @@
+import { useMemo } from "react";
+import type { LearningMetrics } from "@/api/types";
+import { type Axis, windowAxis } from "./prepare-series";
+
+/** The axis of the figures, the same object until a new bucket begins. */
+export function useAxis(metrics: LearningMetrics, fetchedAt: number): Axis {
+  const { fromMs, bucketMs, buckets } = windowAxis(metrics, fetchedAt);
+  return useMemo(() => ({ fromMs, bucketMs, buckets }), [fromMs, bucketMs, buckets]);
+}

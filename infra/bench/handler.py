@@ -17,18 +17,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from infra.bench import scene
+from infra.bench.events import api_event, load_template
 from infra.bench.progress import say
 from infra.bench.report import Row
 from infra.bench.stats import summary_ms
 from infra.local.environment import LambdaContext
 from infra.local.home import Home
-from infra.local.http_events import build_event
 from infra.local.replay.traffic import Traffic, load_traffic
-from infra.local.routes import RouteTable
-from infra.local.template import load_system
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-_PATH = "/api/neural/route"
 _WARM_UP = 200
 
 
@@ -107,9 +103,7 @@ def _time_decide(traffic: Traffic, n_calls: int) -> tuple[list[float], int]:
     return _timed(call, n_calls), len(snapshot.models)
 
 
-def _time_handler(
-    url: str, folder: Path, key: str, traffic: Traffic, n_calls: int
-) -> list[float]:
+def _time_handler(url: str, folder: Path, key: str, traffic: Traffic, n_calls: int) -> list[float]:
     home = Home(folder)
     home.ensure_signing_keys()
     os.environ.update(
@@ -122,7 +116,11 @@ def _time_handler(
     # After the environment is set: importing an app reads the settings.
     from functions.neural.handler import handler
 
-    events = [_event(key, body) for body in scene.route_bodies(traffic, 200)]
+    system = load_template()
+    events = [
+        api_event(system, "POST", "/api/neural/route", key, body)
+        for body in scene.route_bodies(traffic, 200)
+    ]
 
     def call(place: int) -> None:
         context = LambdaContext("bench", "arn:aws:lambda:local:0:function:Neural", 2**53)
@@ -131,32 +129,6 @@ def _time_handler(
             raise RuntimeError(f"the handler answered {answer['statusCode']}: {answer['body']}")
 
     return _timed(call, n_calls)
-
-
-def _event(key: str, body: bytes) -> dict[str, Any]:
-    system = load_system(CHECKOUT / "template.yaml", parameters={"DatabaseUrl": "unused"})
-    match = RouteTable(system.routes).match("POST", _PATH)
-    if match is None:
-        raise RuntimeError(f"the template has no route for {_PATH}")
-    headers = {
-        "host": "127.0.0.1:8000",
-        "user-agent": "bench",
-        "accept": "*/*",
-        "authorization": f"Bearer {key}",
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-    }
-    scope = {
-        "method": "POST",
-        "path": _PATH,
-        "query_string": b"",
-        "scheme": "http",
-        "http_version": "1.1",
-        "client": ("127.0.0.1", 50_000),
-        "server": ("127.0.0.1", 8000),
-        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-    }
-    return build_event(scope, body, match, request_id="bench", now=datetime.now(UTC))
 
 
 def _time_commit(url: str, n_calls: int) -> list[float]:
@@ -170,7 +142,7 @@ def _time_commit(url: str, n_calls: int) -> list[float]:
 
 
 def _timed(call: Callable[[int], object], n_calls: int) -> list[float]:
-    """Return the wall time of ``n_calls`` calls after a warm-up."""
+    """Return the wall time in seconds of each of ``n_calls`` calls after a warm-up."""
     times = []
     for place in range(-_WARM_UP, n_calls):
         started_at = time.perf_counter()

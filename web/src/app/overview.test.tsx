@@ -59,13 +59,13 @@ it("shows what happened, what was learned and how the parts are", async () => {
   await open();
   const figures = await region("Key figures");
   expect(await figures.findByText("1,200")).toBeInTheDocument();
-  expect(figures.getByText("99.00\u00a0%")).toBeInTheDocument();
-  expect(figures.getByText("1,904\u00a0ms")).toBeInTheDocument();
+  expect(figures.getByText("99.00 %")).toBeInTheDocument();
+  expect(figures.getByText("1,904 ms")).toBeInTheDocument();
   expect(figures.getByText("Ahead of the best fixed model")).toBeInTheDocument();
 
   const traffic = await region("Traffic share");
-  expect(await traffic.findByText("88.0\u00a0%")).toBeInTheDocument();
-  expect(traffic.getByText("90.0\u00a0%")).toBeInTheDocument();
+  expect(await traffic.findByText("88.0 %")).toBeInTheDocument();
+  expect(traffic.getByText("90.0 %")).toBeInTheDocument();
 
   const learning = await region("Learning");
   expect(await learning.findByText("qwen2.5-7b-instruct")).toBeInTheDocument();
@@ -98,7 +98,7 @@ it("opens a decision from a link and moves to the next without closing it", asyn
   const drawer = within(await screen.findByRole("dialog", { name: "Decision" }));
   expect(await drawer.findByText("highest utility for L3")).toBeInTheDocument();
   expect(drawer.getByText(/model is down/)).toBeInTheDocument();
-  expect(drawer.getByText("92.50\u00a0%")).toBeInTheDocument();
+  expect(drawer.getByText("92.50 %")).toBeInTheDocument();
 
   await waitFor(() => expect(drawer.getByRole("button", { name: "Older decision" })).toBeEnabled());
   await userEvent.click(drawer.getByRole("button", { name: "Older decision" }));

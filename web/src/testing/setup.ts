@@ -1,7 +1,10 @@
 import "@testing-library/jest-dom/vitest";
-import { cleanup } from "@testing-library/react";
+import { cleanup, configure } from "@testing-library/react";
 import { afterAll, afterEach, beforeAll } from "vitest";
 import { server } from "./server";
+
+// Busy machines are slow: waiting longer costs nothing when the answer is there.
+configure({ asyncUtilTimeout: 10_000 });
 
 // A request that no test expects is a fault of the test or of the page, never ignored.
 beforeAll(() => server.listen({ onUnhandledRequest: "error" }));

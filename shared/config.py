@@ -5,17 +5,23 @@ Tests construct ``Settings(...)`` directly and never patch the environment.
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, SecretStr
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What a function may read of its environment."""
 
-    model_config = SettingsConfigDict(env_prefix="DAVINCI_", extra="ignore", frozen=True)
+    model_config = ConfigDict(
+        # database_timeout_s is read from DAVINCI_DATABASE_TIMEOUT_S.
+        alias_generator=AliasGenerator(validation_alias=lambda name: f"DAVINCI_{name.upper()}"),
+        extra="ignore",
+        frozen=True,
+        validate_by_name=True,
+    )
 
     environment: Literal["local", "dev", "staging", "prod"] = "local"
     database_url: SecretStr = Field(validation_alias="DATABASE_URL")
@@ -59,4 +65,4 @@ def get_settings() -> Settings:
     pydantic.ValidationError
         Naming the variable that is missing or malformed.
     """
-    return Settings()  # filled from the environment
+    return Settings.model_validate(dict(os.environ))

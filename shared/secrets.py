@@ -38,7 +38,7 @@ def read_secret(reference: str) -> str:
     try:
         text = _fetch(location)
         value = str(json.loads(text)[member]) if member else text
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise SecretUnavailableError(f"the secret {reference!r} cannot be read") from error
     _cache[reference] = (time.monotonic() + _TTL_S, value)
     return value

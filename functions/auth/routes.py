@@ -69,7 +69,7 @@ async def refresh(
     csrf: CsrfHeader = None,
 ) -> TokenResponse:
     """Spend a refresh token for new tokens. Using a spent one ends the whole session."""
-    in_body = body.refresh_token if body is not None else None
+    in_body = (body.refresh_token if body is not None else None) or None
     if in_body is None and cookie is not None and csrf is None:
         raise CsrfError("Send the header x-davinci-csrf with the refresh cookie.")
     token = in_body or cookie
@@ -146,9 +146,9 @@ async def create_key(body: KeyCreate, caller: CurrentCaller, connection: Transac
 )
 async def list_keys(connection: Reader, limit: Limit = 50, cursor: Cursor = None) -> KeyPage:
     """List keys, newest first, without their secrets."""
-    position = decode_cursor(cursor) if cursor else None
+    position = decode_cursor("keys", cursor) if cursor else None
     items, more = service.list_keys(connection, position, limit)
-    return KeyPage(items=items, next_cursor=encode_cursor(more) if more else None)
+    return KeyPage(items=items, next_cursor=encode_cursor("keys", more) if more else None)
 
 
 @router.delete(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
@@ -16,6 +17,7 @@ from shared.web.session import Reader
 router = APIRouter(tags=["events"])
 
 _STREAM_LIMIT = 500
+_SEQUENCE = re.compile(r"[0-9]{1,18}")
 After = Annotated[int | None, Query(ge=0, le=2**62, description="Sequence to read after.")]
 Types = Annotated[
     list[str] | None,
@@ -37,9 +39,9 @@ async def list_events(
     cursor: Cursor = None,
 ) -> EventPage:
     """Return events in sequence order, after `after` or the cursor. Sequences are dense."""
-    position = decode_cursor(cursor) if cursor else after or 0
+    position = decode_cursor("events", cursor) if cursor else after or 0
     events, newest = service.read(connection, position, limit, types or ())
-    more = encode_cursor(events[-1].sequence) if len(events) == limit else None
+    more = encode_cursor("events", events[-1].sequence) if len(events) == limit else None
     return EventPage(items=events, next_cursor=more, last_sequence=newest)
 
 
@@ -64,7 +66,7 @@ async def stream(
     Without a position it starts at the end of the log. The answer is short and complete, so it
     works where responses are buffered; `retry:` makes any EventSource come back.
     """
-    if last_event_id is not None and not last_event_id.isdigit():
+    if last_event_id is not None and not _SEQUENCE.fullmatch(last_event_id):
         raise InvalidInputError(
             "Last-Event-ID is the id of the last event that you have seen, a number.",
             errors=[FieldError("header:last-event-id", "not a sequence")],

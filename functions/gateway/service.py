@@ -16,7 +16,7 @@ from functions.gateway.targets import parse_target
 from shared.config import Settings
 from shared.db.engine import single_statement
 from shared.decisions.context import modalities_of, text_of, tokens_of_parts, with_affinity
-from shared.decisions.recorder import Recorded, make_decision, record_decision
+from shared.decisions.recorder import Recorded, make_decision, record_decision, storable
 from shared.decisions.snapshot import World, WorldCache
 from shared.decisions.tokens import estimate_tokens
 from shared.errors import DomainError
@@ -149,7 +149,7 @@ def _success(
     _record(
         engine, recorded, attempts, utc_now(), served_by=model, latency_ms=answer.latency_ms,
         tokens_in=tokens_in, tokens_out=tokens_out, cost=cost,
-        text={"choices": answer.body["choices"]} if settings.store_text else None,
+        text=storable({"choices": answer.body["choices"]}) if settings.store_text else None,
     )  # fmt: skip
     return Served(answer.body, recorded, model, cost)
 

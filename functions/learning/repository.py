@@ -62,3 +62,16 @@ def newest_state(connection: sa.Connection) -> AnyRow | None:
     return connection.execute(
         sa.select(s.version, s.updates, s.created_at).order_by(s.version.desc()).limit(1)
     ).one_or_none()
+
+
+def decisions_of(connection: sa.Connection, ids: list[UUID]) -> list[AnyRow]:
+    """Return what an experience tells of each decision; those past retention are missing."""
+    d = decisions.c
+    return list(
+        connection.execute(
+            sa.select(
+                d.id, d.created_at, d.level, d.task_type, d.tokens_in, d.features_version,
+                d.features, d.candidates, d.model, d.propensity, d.policy_name, d.policy_version,
+            ).where(d.id.in_(ids))
+        )
+    )  # fmt: skip

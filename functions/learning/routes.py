@@ -6,18 +6,29 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from functions.learning import service
+from functions.learning import batch, experiences, service
 from functions.learning.metrics import Window, metrics_of
 from shared.config import get_settings
 from shared.db.engine import get_engine, transaction
 from shared.events.wake import wake_relay
 from shared.kit.clock import utc_now
-from shared.schemas.learning import Feedback, FeedbackCreate, LearningMetrics
+from shared.schemas.learning import (
+    Feedback,
+    FeedbackBatch,
+    FeedbackBatchOut,
+    FeedbackCreate,
+    LearningMetrics,
+    Rebuild,
+)
 from shared.web.callers import CurrentCaller
+from shared.web.pagination import Cursor, decode_cursor, encode_cursor
 from shared.web.responses import problems
 from shared.web.session import Reader
 
 router = APIRouter(tags=["learning"])
+
+# Well below API Gateway's 30 s.
+_REBUILD_BUDGET_S = 20.0
 
 
 @router.post(
@@ -42,6 +53,58 @@ async def record_feedback(
     else:
         response.status_code = 200
     return stored
+
+
+@router.post(
+    "/api/learning/feedback/batch",
+    operation_id="learning_record_feedback_batch",
+    summary="Judge up to 100 answers",
+    responses=problems(400, 401, 403, 413, 415, 422),
+)
+async def record_feedback_batch(body: FeedbackBatch, caller: CurrentCaller) -> FeedbackBatchOut:
+    """Report many judgements; a bad item gets its problem and does not fail the others."""
+    with transaction(get_engine()) as connection:
+        answer = batch.record_all(connection, body, caller.id, utc_now())
+    wake_relay(get_settings())
+    return answer
+
+
+@router.get(
+    "/api/learning/replay",
+    operation_id="learning_replay",
+    summary="Experiences in order, as NDJSON",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "One experience a line; `x-next-cursor` is what `cursor` takes next.",
+            "content": {"application/x-ndjson": {}},
+        },
+        **problems(401, 403, 422),
+    },
+)
+async def replay(
+    connection: Reader,
+    limit: Annotated[int, Query(ge=1, le=1_000, description="Lines a page.")] = 500,
+    cursor: Cursor = None,
+) -> Response:
+    """Return context, action probabilities, action, propensity and reward of judged decisions."""
+    position = decode_cursor("experiences", cursor) if cursor else 0
+    found, more = experiences.experiences_after(connection, position, limit)
+    headers = {"x-next-cursor": encode_cursor("experiences", more)} if more is not None else {}
+    return Response(
+        experiences.as_ndjson(found), media_type="application/x-ndjson", headers=headers
+    )
+
+
+@router.post(
+    "/api/learning/rebuild",
+    operation_id="learning_rebuild",
+    summary="Fold the log again and compare",
+    responses=problems(401, 403),
+)
+async def rebuild(connection: Reader) -> Rebuild:
+    """Fold the whole log from zero and say whether the live state is identical. Writes nothing."""
+    return experiences.rebuild(connection, _REBUILD_BUDGET_S)
 
 
 @router.get(

@@ -27,8 +27,8 @@ ModelPath = Annotated[str, Path(max_length=128, examples=["openai/gpt-4o-mini"])
 )
 async def list_models(connection: Reader, limit: Limit = 50, cursor: Cursor = None) -> ModelPage:
     """List registered models by id."""
-    items, more = service.list_page(connection, decode_cursor(cursor) if cursor else None, limit)
-    return ModelPage(items=items, next_cursor=encode_cursor(more) if more else None)
+    items, more = service.list_page(connection, decode_cursor("models", cursor) if cursor else None, limit)
+    return ModelPage(items=items, next_cursor=encode_cursor("models", more) if more else None)
 
 
 @router.post(

@@ -7,3 +7,7 @@ from shared.errors import NotFoundError
 
 class DecisionNotFoundError(NotFoundError):
     code, title = "decision-not-found", "Decision not found"
+
+
+class PolicyVersionNotFoundError(NotFoundError):
+    code, title = "policy-version-not-found", "Policy version not found"

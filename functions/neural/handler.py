@@ -1,6 +1,5 @@
 """HTTP entry point on Lambda."""
 
-from functions.neural.app import app
 from shared.web.lambda_handler import lambda_handler_for
 
-handler = lambda_handler_for(app)
+handler = lambda_handler_for("functions.neural.app")

@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from shared.db.rows import AnyRow
-from shared.db.tables import rollups
+from shared.db.tables import policies, policy_versions, rollups
 
 
 def traffic_since(connection: sa.Connection, since: datetime, grain: str) -> list[AnyRow]:
@@ -24,3 +24,12 @@ def traffic_since(connection: sa.Connection, since: datetime, grain: str) -> lis
             .group_by(rollups.c.level, rollups.c.model)
         )
     )
+
+
+def find_policy_version(connection: sa.Connection, name: str, version: int) -> AnyRow | None:
+    """Return id and document of one version of the named policy."""
+    return connection.execute(
+        sa.select(policy_versions.c.id, policy_versions.c.document)
+        .join(policies, policies.c.id == policy_versions.c.policy_id)
+        .where(policies.c.name == name, policy_versions.c.version == version)
+    ).one_or_none()

@@ -5,17 +5,21 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Request, Response
 
-from functions.neural import service
+from functions.neural import batch, service, simulation
+from functions.neural.export import as_csv
 from shared.config import get_settings
 from shared.db.engine import get_engine
 from shared.decisions.process import get_world_cache
+from shared.decisions.snapshot import World
 from shared.events.wake import wake_relay
 from shared.kit.clock import utc_now
 from shared.schemas.common import InstantParameter, LevelName
 from shared.schemas.neural import (
     AllocationPage,
+    BatchOut,
+    BatchRequest,
     DecisionDetail,
     DecisionOut,
     DecisionPage,
@@ -23,6 +27,8 @@ from shared.schemas.neural import (
     NeuralModels,
     NeuralStatus,
     RouteRequest,
+    SimulateOut,
+    SimulateRequest,
 )
 from shared.web.callers import CurrentCaller
 from shared.web.pagination import Cursor, Limit, decode_cursor, encode_cursor
@@ -34,6 +40,14 @@ router = APIRouter(tags=["neural"])
 From = Annotated[InstantParameter | None, Query(alias="from", description="Inclusive.")]
 Until = Annotated[InstantParameter | None, Query(alias="to", description="Exclusive.")]
 Narrow = Annotated[str | None, Query(max_length=128)]
+
+
+async def _world() -> World:
+    return get_world_cache().get()
+
+
+CurrentWorld = Annotated[World, Depends(_world)]
+"""Declare it before any ``Reader``: refreshing takes a connection, and a pool may hold only one."""
 
 
 @router.post(
@@ -52,24 +66,64 @@ async def route(body: RouteRequest, caller: CurrentCaller) -> DecisionOut:
     return decision
 
 
+@router.post(
+    "/api/neural/route/batch",
+    operation_id="neural_route_batch",
+    summary="Decide for up to 100 prompts",
+    responses=problems(400, 401, 403, 413, 415, 422),
+)
+async def route_batch(body: BatchRequest, caller: CurrentCaller) -> BatchOut:
+    """Decide for each item in order; a bad item gets its problem and does not fail the others."""
+    settings = get_settings()
+    world = get_world_cache().get()
+    answer = batch.route_all(get_engine(), world, settings, body, caller.id, caller.labels)
+    wake_relay(settings)
+    return answer
+
+
+@router.post(
+    "/api/neural/simulate",
+    operation_id="neural_simulate",
+    summary="What would happen",
+    responses=problems(400, 401, 403, 404, 413, 415, 422),
+)
+async def simulate(body: SimulateRequest, world: CurrentWorld, connection: Reader) -> SimulateOut:
+    """Decide as things stand and under other policies, prices or outages. Writes nothing."""
+    return simulation.simulate(connection, world, body, utc_now())
+
+
 @router.get(
     "/api/neural/decisions/{decision_id}",
     operation_id="neural_get_decision",
     summary="Get a decision",
     responses=problems(401, 403, 404),
 )
-async def get_decision(decision_id: str, connection: Reader) -> DecisionDetail:
+async def get_decision(
+    decision_id: str,
+    connection: Reader,
+    with_replay: Annotated[
+        bool, Query(alias="replay", description="Recompute it and say whether it is identical.")
+    ] = False,
+) -> DecisionDetail:
     """Return one decision whole: candidates, probabilities, outcome, feedback."""
-    return service.get_decision(connection, decision_id)
+    return service.get_decision(connection, decision_id, with_replay=with_replay)
 
 
 @router.get(
     "/api/neural/history",
     operation_id="neural_history",
     summary="List decisions",
-    responses=problems(401, 403, 422),
+    response_model=DecisionPage,
+    responses={
+        200: {
+            "description": "A page, or CSV with `Accept: text/csv`.",
+            "content": {"text/csv": {}},
+        },
+        **problems(401, 403, 422),
+    },
 )
 async def history(
+    request: Request,
     connection: Reader,
     since: From = None,
     until: Until = None,
@@ -78,14 +132,23 @@ async def history(
     policy: Narrow = None,
     task_type: Narrow = None,
     caller: Narrow = None,
+    min_regret_usd: Annotated[
+        float | None, Query(ge=0, description="Explored at this cost.")
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> DecisionPage:
-    """List decisions, newest first."""
-    wanted = service.HistoryFilter(since, until, level, model, policy, task_type, caller)
-    position = decode_cursor(cursor) if cursor else None
+) -> DecisionPage | Response:
+    """List decisions, newest first; as CSV the next page's cursor is in `x-next-cursor`."""
+    wanted = service.HistoryFilter(
+        since, until, level, model, policy, task_type, caller, min_regret_usd
+    )
+    position = decode_cursor("decisions", cursor) if cursor else None
     items, more = service.history(connection, wanted, position, limit)
-    return DecisionPage(items=items, next_cursor=encode_cursor(more) if more else None)
+    following = encode_cursor("decisions", more) if more else None
+    if "text/csv" in request.headers.get("accept", ""):
+        headers = {"x-next-cursor": following} if following else {}
+        return Response(as_csv(items), media_type="text/csv", headers=headers)
+    return DecisionPage(items=items, next_cursor=following)
 
 
 @router.get(
@@ -94,9 +157,9 @@ async def history(
     summary="What each level would do now",
     responses=problems(401, 403),
 )
-async def status(connection: Reader) -> NeuralStatus:
+async def status(world: CurrentWorld, connection: Reader) -> NeuralStatus:
     """Return per level the leading model, its health, exploration, and the learner's age."""
-    return service.status(connection, get_world_cache().get(), utc_now())
+    return service.status(connection, world, utc_now())
 
 
 @router.get(
@@ -105,9 +168,9 @@ async def status(connection: Reader) -> NeuralStatus:
     summary="Models with their estimates",
     responses=problems(401, 403),
 )
-async def list_models() -> NeuralModels:
+async def list_models(world: CurrentWorld) -> NeuralModels:
     """Return the models that the router can choose, with estimates per level."""
-    items = service.list_models(get_world_cache().get(), utc_now())
+    items = service.list_models(world, utc_now())
     return NeuralModels(items=items, next_cursor=None)
 
 
@@ -117,9 +180,9 @@ async def list_models() -> NeuralModels:
     summary="The four levels",
     responses=problems(401, 403, 409),
 )
-async def list_levels(connection: Reader) -> LevelPage:
+async def list_levels(world: CurrentWorld, connection: Reader) -> LevelPage:
     """Return the levels, their objectives in dollars, and their share of traffic."""
-    items = service.list_levels(connection, get_world_cache().get(), utc_now())
+    items = service.list_levels(connection, world, utc_now())
     return LevelPage(items=items, next_cursor=None)
 
 
@@ -129,9 +192,9 @@ async def list_levels(connection: Reader) -> LevelPage:
     summary="Traffic shares, planned and actual",
     responses=problems(401, 403, 422),
 )
-async def allocation(connection: Reader, since: From = None) -> AllocationPage:
+async def allocation(world: CurrentWorld, connection: Reader, since: From = None) -> AllocationPage:
     """Return the share of each level's traffic per model since `from` (default: 24 hours)."""
     now = utc_now()
     start: datetime = since or now - timedelta(hours=24)
-    items = service.allocation(connection, get_world_cache().get(), start, now)
+    items = service.allocation(connection, world, start, now)
     return AllocationPage(items=items, next_cursor=None)

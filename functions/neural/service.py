@@ -16,7 +16,8 @@ from shared.db.engine import single_statement
 from shared.db.tables import decisions
 from shared.decisions.context import modalities_of, text_of, tokens_of_parts, with_affinity
 from shared.decisions.reader import decision_fields, find_decision, list_decisions
-from shared.decisions.recorder import make_decision, record_decision
+from shared.decisions.recorder import Recorded, make_decision, record_decision
+from shared.decisions.replayer import replay_decision
 from shared.decisions.snapshot import World, WorldCache
 from shared.decisions.tokens import estimate_tokens
 from shared.kit.ids import DECISION, MalformedIdError, floor_at, parse
@@ -63,6 +64,7 @@ class HistoryFilter:
     policy: str | None = None
     task_type: str | None = None
     caller: str | None = None
+    min_regret_usd: float | None = None
 
 
 def route(
@@ -76,9 +78,20 @@ def route(
     NoEligibleModelProblemError
         If the constraints leave no model.
     """
-    context, session = with_affinity(engine, settings, _context(wanted), wanted.session_id)
-    recorded = make_decision(
-        cache.get(),
+    recorded = decide_one(engine, cache.get(), settings, wanted, caller, labels)
+    with single_statement(engine) as connection:
+        record_decision(connection, recorded)
+    return DecisionOut(**decision_fields(recorded.row))
+
+
+def decide_one(
+    engine: sa.Engine, world: World, settings: Settings, wanted: RouteRequest,
+    caller: str, labels: Mapping[str, str],
+) -> Recorded:  # fmt: skip
+    """Decide for one request; nothing is written yet."""
+    context, session = with_affinity(engine, settings, context_of(wanted), wanted.session_id)
+    return make_decision(
+        world,
         context,
         settings,
         policy_name=wanted.policy,
@@ -88,13 +101,12 @@ def route(
         text=wanted.model_dump(include={"prompt", "messages"}, exclude_none=True),
         session=session,
     )
-    with single_statement(engine) as connection:
-        record_decision(connection, recorded)
-    return DecisionOut(**decision_fields(recorded.row))
 
 
-def get_decision(connection: sa.Connection, decision_id: str) -> DecisionDetail:
-    """Return one decision whole.
+def get_decision(
+    connection: sa.Connection, decision_id: str, *, with_replay: bool = False
+) -> DecisionDetail:
+    """Return one decision whole; ``with_replay`` recomputes it and compares.
 
     Raises
     ------
@@ -107,6 +119,9 @@ def get_decision(connection: sa.Connection, decision_id: str) -> DecisionDetail:
         found = None
     if found is None:
         raise DecisionNotFoundError(f"There is no decision {decision_id}.")
+    if with_replay:
+        again = replay_decision(connection, parse(DECISION, decision_id))
+        return found.model_copy(update={"replay": again})
     return found
 
 
@@ -130,6 +145,8 @@ def history(
         conditions.append(c.id >= floor_at(wanted.since))
     if wanted.until is not None:
         conditions.append(c.id < floor_at(wanted.until))
+    if wanted.min_regret_usd is not None:
+        conditions.append(c.regret_usd >= wanted.min_regret_usd)
     if before is not None:
         conditions.append(c.id < parse(DECISION, before))
     items = list_decisions(connection, conditions, limit + 1)
@@ -246,7 +263,8 @@ def list_models(world: World, now: datetime) -> list[NeuralModel]:
     ]
 
 
-def _context(wanted: RouteRequest) -> Context:
+def context_of(wanted: RouteRequest) -> Context:
+    """Return what the router reads of a request."""
     messages = [m.model_dump() for m in wanted.messages] if wanted.messages is not None else []
     text = wanted.prompt if wanted.prompt is not None else text_of(messages)
     limits = wanted.constraints

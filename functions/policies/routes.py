@@ -22,8 +22,8 @@ router = APIRouter(tags=["policies"])
 )
 async def list_policies(connection: Reader, limit: Limit = 50, cursor: Cursor = None) -> PolicyPage:
     """List policies with the document in force, newest first."""
-    items, more = service.list_page(connection, decode_cursor(cursor) if cursor else None, limit)
-    return PolicyPage(items=items, next_cursor=encode_cursor(more) if more else None)
+    items, more = service.list_page(connection, decode_cursor("policies", cursor) if cursor else None, limit)
+    return PolicyPage(items=items, next_cursor=encode_cursor("policies", more) if more else None)
 
 
 @router.post(

@@ -41,14 +41,14 @@ def openapi_text() -> str:
 def _methods_by_template() -> list[tuple[list[str], set[str]]]:
     document: dict[str, Any] = json.loads(openapi_text())
     return [
-        (path.strip("/").split("/"), {method.upper() for method in item if method != "parameters"})
+        (path[1:].split("/"), {method.upper() for method in item if method != "parameters"})
         for path, item in document["paths"].items()
     ]
 
 
 def allowed_methods(path: str) -> set[str]:
     """Return the methods that some route offers at ``path``; empty if there is none."""
-    parts = path.strip("/").split("/")
+    parts = path[1:].split("/")
     found: set[str] = set()
     for template, methods in _methods_by_template():
         if _fits(template, parts):
@@ -61,6 +61,6 @@ def _fits(template: list[str], parts: list[str]) -> bool:
     if template[-1] == "{model_id}" and len(parts) > len(template):
         parts = [*parts[: len(template) - 1], "/".join(parts[len(template) - 1 :])]
     return len(template) == len(parts) and all(
-        part and (expected.startswith("{") or expected == part)
+        expected == part or (part and expected.startswith("{"))
         for expected, part in zip(template, parts, strict=True)
     )

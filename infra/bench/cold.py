@@ -39,8 +39,8 @@ _FIRST_REQUESTS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what can be chosen."""
     parser.add_argument("--runs", type=int, default=5, help="rounds (default 5)")
-    parser.add_argument("--build", type=Path, default=None, metavar="DIR",
-                        help="built artifacts; by default 'make build' makes them anew")  # fmt: skip
+    text = "built artifacts to measure; by default 'make build' makes them anew"
+    parser.add_argument("--build", type=Path, metavar="DIR", help=text)
 
 
 def run(given: argparse.Namespace) -> dict[str, Any]:
@@ -48,8 +48,8 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     build = given.build or _make_build()
     system = load_template()
     traffic = load_traffic()
-    with tempfile.TemporaryDirectory() as name, scene.database() as url:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as scratch, scene.database() as url:
+        folder = Path(scratch)
         python = _runtime_python()
         runtime = LambdaRuntime(CHECKOUT / ".tools" / "sam", python, folder)
         _build_hello(folder / HELLO, python)

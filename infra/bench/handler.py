@@ -81,6 +81,7 @@ def rows(result: dict[str, Any]) -> list[Row]:
 def _time_decide(traffic: Traffic, n_calls: int) -> tuple[list[float], int]:
     from functions.policies.presets import DEFAULT, presets
     from shared.decisions.tokens import estimate_tokens
+    from shared.kit.ids import uuid7
     from shared.routing.decide import decide
     from shared.routing.types import Context, ModelCard, Snapshot
 
@@ -89,7 +90,7 @@ def _time_decide(traffic: Traffic, n_calls: int) -> tuple[list[float], int]:
         for m in traffic.models
     ]
     newcomer = replace(cards[-1], id="replay/newcomer")  # the tenth: nobody has tried it yet
-    policy = presets()[DEFAULT][1].to_policy("policy", DEFAULT, 1)
+    policy = presets()[DEFAULT][1].to_policy(uuid7(), DEFAULT, 1)
     snapshot = Snapshot(policy, (*cards, newcomer), scene.trained_learner(traffic))
     contexts = [
         Context(text=text, tokens_in=estimate_tokens(text), task_type=task)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from functions.auth import service as auth
 from functions.models import service as models
@@ -46,7 +47,7 @@ def database() -> Iterator[str]:
 
 def furnish(database_url: str, traffic: Traffic) -> str:
     """Register the recorded models, store a trained learner; return an API key's secret."""
-    settings = Settings(DATABASE_URL=database_url)  # type: ignore[call-arg, arg-type]
+    settings = Settings(database_url=SecretStr(database_url))
     engine = sa.create_engine(database_url, poolclass=sa.NullPool)
     with engine.begin() as connection:
         policies.ensure_presets(connection, dict(LEVEL_OF_TASK))

@@ -18,6 +18,7 @@ from functions.policies.routes import router as policies
 from functions.system.routes import fallback
 from functions.system.routes import router as system
 from shared.auth.access import ACCESS
+from shared.schemas.common import OpenAIError, Problem
 from shared.web.app import VERSION, create_app
 
 DOMAINS = (system, auth, neural, gateway, learning, models, policies, events)
@@ -40,6 +41,9 @@ def openapi_document() -> dict[str, Any]:
     document = get_openapi(
         title="Da Vinci", version=VERSION, description=_DESCRIPTION, routes=routes
     )
+    for error in (Problem, OpenAIError):  # routes refer to them by name
+        schema = error.model_json_schema(ref_template="#/components/schemas/{model}")
+        document["components"]["schemas"] |= {**schema.pop("$defs", {}), error.__name__: schema}
     document["components"]["securitySchemes"] = {
         "person": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
         "api_key": {"type": "http", "scheme": "bearer", "bearerFormat": "dv_<env>_<key>"},

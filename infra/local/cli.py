@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from infra.local.replay import __main__ as replay
+
 _CHECKOUT = Path(__file__).resolve().parents[2]
 OPENAPI_FILE = _CHECKOUT / "functions" / "system" / "openapi.json"
 
@@ -31,15 +33,20 @@ def _run(_given: argparse.Namespace) -> int:
 
 
 def _replay(given: argparse.Namespace) -> int:
-    from infra.local.replay.__main__ import main as replay
-
-    return replay(["run", *_forwarded(given)])
+    return replay.run(given, os.environ)
 
 
 def _verify(given: argparse.Namespace) -> int:
-    from infra.local.replay.__main__ import main as replay
+    from infra.local.home import Home
+    from infra.local.postgres import EmbeddedPostgres
+    from infra.local.replay.settings import VerifySettings
 
-    return replay(["verify", *_forwarded(given)])
+    environ = dict(os.environ)
+    home = Home(given.home or VerifySettings.from_environ(environ).home)
+    # The database itself is the better witness, and on this machine it is within reach.
+    if given.public_url is None and (home.postgres / "postmaster.pid").exists():
+        environ.setdefault("DATABASE_URL", EmbeddedPostgres(home.postgres).url)
+    return replay.verify(given, environ)
 
 
 def _migrate(given: argparse.Namespace) -> int:
@@ -92,10 +99,6 @@ def _bench(given: argparse.Namespace) -> int:
     return bench(given.arguments)
 
 
-def _forwarded(given: argparse.Namespace) -> list[str]:
-    return [*given.arguments, *(["--json"] if given.json else [])]
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="davinci", description="Control plane and gateway for LLM traffic."
@@ -110,8 +113,10 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     add("run", _run, "start everything on this machine and replay recorded traffic")
-    replay = add("replay", _replay, "send recorded traffic to a running system")
-    verify = add("verify", _verify, "check that nothing acknowledged was lost or doubled")
+    replay.run_options(add("replay", _replay, "send recorded traffic to a running system"))
+    replay.verify_options(
+        add("verify", _verify, "check that nothing acknowledged was lost or doubled")
+    )
     migrate = add("migrate", _migrate, "bring a database to the current schema")
     migrate.add_argument("--database-url", help="default: DATABASE_URL")
     openapi = add("openapi", _openapi, "write the OpenAPI document of all domains")
@@ -122,9 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     smoke.add_argument("--url", default="http://127.0.0.1:8000")
     bench = add("bench", _bench, "measure: handler, cold, load")
     bench.add_argument("arguments", nargs=argparse.REMAINDER)
-    for sub in (replay, verify):
-        sub.add_argument("arguments", nargs="*", help="see --help of the module infra.local.replay")
-    for sub in (replay, verify, openapi, smoke):
+    for sub in (openapi, smoke):
         sub.add_argument("--json", action="store_true", help="data on stdout, nothing else")
     return parser
 

@@ -17,6 +17,7 @@ import asyncio
 import logging
 import os
 import secrets
+import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -119,7 +120,8 @@ class LocalCloud:
 
         self._database = Database(database_url)
         self._store = QueueStore(self._database, clock, system.queues)
-        self._scheduler = Scheduler(clock, StoredAnchors(self._database), self._fire)
+        anchors = StoredAnchors(self._database)
+        self._scheduler = Scheduler(system.schedules, clock, anchors, self._fire)
         self.pools = {
             name: FunctionPool(function, self._start_environment, max_environments)
             for name, function in system.functions.items()
@@ -173,17 +175,24 @@ class LocalCloud:
         OSError
             If the public port is taken.
         """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+        _log.info("serving %s", self.url)
+
+    async def _start(self) -> None:
         self._public.bind()
         self._internal.bind()
         self._ours["DAVINCI_LOCAL_CLOUD_URL"] = self.internal_url
-        self._prepare_logs()
+        self._trim_logs()
         await self._database.create_tables()
         await self._internal.start()
         self._consuming = [asyncio.create_task(consumer.run()) for consumer in self._consumers]
-        schedules = [self._scheduler.run(schedule) for schedule in self.system.schedules]
-        self._recurring = [asyncio.create_task(job) for job in (*schedules, self._reap())]
+        jobs = (self._scheduler.run(), self._keep_house())
+        self._recurring = [asyncio.create_task(job) for job in jobs]
         await self._public.start()
-        _log.info("serving %s", self.url)
 
     async def stop(self) -> None:
         """Stop accepting, let what runs finish for a few seconds, then kill the rest."""
@@ -229,15 +238,18 @@ class LocalCloud:
         function = self.system.functions[schedule.function]
         await self._store.send([Outgoing(queue=async_queue(function).name, body=event)])
 
-    async def _reap(self) -> None:
+    async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(_IDLE_S / 5)
+            await asyncio.to_thread(self._trim_logs)
             for pool in self.pools.values():
                 await pool.reap(_IDLE_S)
 
-    def _prepare_logs(self) -> None:
+    def _trim_logs(self) -> None:
         logs = self._home / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         for log in logs.glob("*.log"):
             if log.stat().st_size > _MAX_LOG_BYTES:
-                log.replace(log.with_suffix(".log.1"))
+                # Environments hold the file open for appending, so it is emptied, not replaced.
+                shutil.copyfile(log, log.with_suffix(".log.1"))
+                os.truncate(log, 0)

@@ -113,7 +113,8 @@ class Environment:
 
     @property
     def is_alive(self) -> bool:
-        return self._process.returncode is None
+        # The pipe ends a moment before the event loop hears of the process's end.
+        return self._process.returncode is None and not self._replies.at_eof()
 
     @property
     def pid(self) -> int:
@@ -149,7 +150,7 @@ class Environment:
             await self.kill()
 
     async def kill(self) -> None:
-        if self.is_alive:
+        if self._process.returncode is None:
             self._process.kill()
         await self._process.wait()
 

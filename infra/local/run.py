@@ -122,7 +122,8 @@ def _start(
 
 def _die_with_parent() -> None:
     """Ask Linux to kill this child when its parent is gone: its journal is made for that, and a
-    polite driver would still be writing it when the next run starts."""
+    polite driver would still be writing it when the next run starts.
+    """
     import ctypes
 
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -12,7 +12,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Protocol
@@ -194,15 +194,22 @@ class Scheduler:
     """Fires schedules: at least once each, and never twice for the same missed stretch."""
 
     def __init__(
-        self, clock: Clock, anchors: Anchors, fire: Callable[[Schedule, str], Awaitable[None]]
+        self,
+        schedules: Iterable[Schedule],
+        clock: Clock,
+        anchors: Anchors,
+        fire: Callable[[Schedule, str], Awaitable[None]],
     ) -> None:
+        self._triggers = [(s, parse_expression(s.expression, s.timezone)) for s in schedules]
         self._clock = clock
         self._anchors = anchors
         self._fire = fire
 
-    async def run(self, schedule: Schedule) -> None:
-        """Fire ``schedule`` until it has no more runs."""
-        trigger = parse_expression(schedule.expression, schedule.timezone)
+    async def run(self) -> None:
+        """Fire every schedule until none has another run."""
+        await asyncio.gather(*(self._run_one(*scheduled) for scheduled in self._triggers))
+
+    async def _run_one(self, schedule: Schedule, trigger: Trigger) -> None:
         while True:
             try:
                 if not await self._step(schedule, trigger):

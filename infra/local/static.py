@@ -29,22 +29,21 @@ _CONTENT_TYPES = {
 }
 # Vite's names: index-BcD3_fGh.js. Their content never changes.
 _HASHED = re.compile(r"/assets/.+-[\w-]{8,}\.\w+")
-# Styles may be inline (the component library sets some); scripts may not.
 _CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 _SECURITY_HEADERS = [
     (b"content-security-policy", _CONTENT_SECURITY_POLICY.encode()),
     (b"cross-origin-opener-policy", b"same-origin"),
-    (b"referrer-policy", b"strict-origin-when-cross-origin"),
+    (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
 ]
 _NOT_BUILT = (
-    "The dashboard is not built yet: run `make web` in the checkout, then reload.\n"
-    "The API works without it: see /docs and /health.\n"
+    "The dashboard is not built yet. `make run` builds it; by hand it is\n"
+    "    npm --prefix web ci && npm --prefix web run build\n"
+    "in the checkout. The API works without it: see /docs and /health.\n"
 )
 
 

@@ -12,15 +12,16 @@ from typing import Any
 
 from infra.local.intrinsics import ACCOUNT_ID, REGION, Resolver, TemplateError, load_document
 from infra.local.permissions import allows_events
+from infra.local.references import (
+    BUS,
+    FUNCTION,
+    HTTP_API,
+    QUEUE,
+    QUEUE_POLICY,
+    RULE,
+    References,
+)
 from infra.local.system import EventSource, Function, Queue, Route, Rule, Schedule, System, Target
-
-_FUNCTION = "AWS::Serverless::Function"
-_HTTP_API = "AWS::Serverless::HttpApi"
-_QUEUE = "AWS::SQS::Queue"
-_QUEUE_POLICY = "AWS::SQS::QueuePolicy"
-_BUS = "AWS::Events::EventBus"
-_RULE = "AWS::Events::Rule"
-_NAME_PROPERTY = {_FUNCTION: "FunctionName", _QUEUE: "QueueName", _BUS: "Name", _RULE: "Name"}
 
 # Resources that route or run nothing: referring to them gives a readable placeholder.
 _BYSTANDERS = (
@@ -32,23 +33,23 @@ _BYSTANDERS = (
 # Properties without effect on one machine: packaging, permissions, networks, retention. CORS is
 # among them because the dashboard and the API share one origin here.
 _UNUSED = {
-    _FUNCTION: {
+    FUNCTION: {
         "Architectures", "AutoPublishAlias", "CodeUri", "DeploymentPreference", "Description",
         "EphemeralStorage", "KmsKeyArn", "Layers", "LoggingConfig", "PermissionsBoundary",
         "Policies", "PropagateTags", "ProvisionedConcurrencyConfig", "Role", "Runtime",
         "SnapStart", "Tags", "Tracing", "VpcConfig",
     },
-    _HTTP_API: {
+    HTTP_API: {
         "AccessLogSettings", "CorsConfiguration", "DefaultRouteSettings", "Description",
         "DisableExecuteApiEndpoint", "Domain", "FailOnWarnings", "Name", "PropagateTags",
         "RouteSettings", "Tags",
     },
-    _QUEUE: {
+    QUEUE: {
         "KmsDataKeyReusePeriodSeconds", "KmsMasterKeyId", "MessageRetentionPeriod", "QueueName",
         "RedriveAllowPolicy", "SqsManagedSseEnabled", "Tags",
     },
-    _BUS: {"DeadLetterConfig", "Description", "KmsKeyIdentifier", "LogConfig", "Name", "Tags"},
-    _RULE: {"Description", "Name", "RoleArn", "Tags"},
+    BUS: {"DeadLetterConfig", "Description", "KmsKeyIdentifier", "LogConfig", "Name", "Tags"},
+    RULE: {"Description", "Name", "RoleArn", "Tags"},
 }  # fmt: skip
 
 
@@ -112,7 +113,8 @@ class _Reader:
         parameters: Mapping[str, str],
         overridden: Collection[str],
     ) -> None:
-        self._resolve = Resolver(document, parameters, self)
+        self._references = References(document, parameters)
+        self._resolve = self._references.resolve
         self._overridden = overridden
         self._globals: Mapping[str, Any] = document.get("Globals") or {}
         self._all: Mapping[str, Any] = document["Resources"]
@@ -122,11 +124,11 @@ class _Reader:
 
     def system(self) -> System:
         self._refuse_what_does_not_run()
-        self._queues = {q.name: q for q in map(self._queue, self._of_type(_QUEUE))}
+        self._queues = {q.name: q for q in map(self._queue, self._of_type(QUEUE))}
         self._policies = self._queue_policies()
-        buses = [str(self._name(name)) for name in self._of_type(_BUS)]
-        rules = [self._rule(name) for name in self._of_type(_RULE)]
-        functions = {name: self._function(name) for name in self._of_type(_FUNCTION)}
+        buses = [str(self._references.name(name)) for name in self._of_type(BUS)]
+        rules = [self._rule(name) for name in self._of_type(RULE)]
+        functions = {name: self._function(name) for name in self._of_type(FUNCTION)}
         for source in self._sources:
             self._check_visibility(source, functions[source.function])
         return System(
@@ -139,48 +141,7 @@ class _Reader:
             schedules=tuple(self._schedules),
         )
 
-    # References -----------------------------------------------------------------------------
-
-    def ref(self, logical_id: str) -> Any:
-        kind = self._type(logical_id)
-        if kind == _QUEUE:
-            return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT_ID}/{self._name(logical_id)}"
-        return self._name(logical_id) if kind in _NAME_PROPERTY else f"local:{logical_id}"
-
-    def attribute(self, logical_id: str, name: str) -> Any:
-        kind = self._type(logical_id)
-        if kind not in _NAME_PROPERTY:
-            return f"local:{logical_id}.{name}"
-        if name == "Arn":
-            return self._arn(logical_id)
-        if (kind, name) in {(_QUEUE, "QueueName"), (_BUS, "Name")}:
-            return self._name(logical_id)
-        raise TemplateError(f"{kind} has no attribute {name} in the local cloud")
-
-    def _type(self, logical_id: str) -> str:
-        if logical_id not in self._all and logical_id != "ServerlessHttpApi":  # SAM's own API
-            raise TemplateError(f"{logical_id} is neither a parameter nor a resource")
-        return str(self._all.get(logical_id, {}).get("Type"))
-
-    def _name(self, logical_id: str) -> Any:
-        resource = self._all[logical_id]
-        given = (resource.get("Properties") or {}).get(_NAME_PROPERTY[resource["Type"]])
-        return logical_id if given is None else self._resolve(given)
-
-    def _arn(self, logical_id: str) -> str:
-        name, kind = self._name(logical_id), self._type(logical_id)
-        if kind == _FUNCTION:
-            return f"arn:aws:lambda:{REGION}:{ACCOUNT_ID}:function:{name}"
-        if kind == _QUEUE:
-            return f"arn:aws:sqs:{REGION}:{ACCOUNT_ID}:{name}"
-        if kind == _BUS:
-            return f"arn:aws:events:{REGION}:{ACCOUNT_ID}:event-bus/{name}"
-        bus = self._bus_of((self._all[logical_id].get("Properties") or {}).get("EventBusName"))
-        path = name if bus == "default" else f"{bus}/{name}"
-        return f"arn:aws:events:{REGION}:{ACCOUNT_ID}:rule/{path}"
-
-    def _bus_of(self, value: Any) -> str:
-        return str(self._resolve(value) or "default").rpartition("/")[2]
+    # Resources ------------------------------------------------------------------------------
 
     def _queue_named(self, reference: str, owner: str) -> str:
         """Return the queue's name from its ARN or URL."""
@@ -188,8 +149,6 @@ class _Reader:
         if name not in self._queues or (":sqs:" not in reference and "//sqs." not in reference):
             raise TemplateError(f"{owner}: {reference} is not a queue of this template")
         return name
-
-    # Resources ------------------------------------------------------------------------------
 
     def _of_type(self, kind: str) -> Iterator[str]:
         for name, resource in self._all.items():
@@ -203,37 +162,37 @@ class _Reader:
         return _Properties(name, self._all[name].get("Properties") or {}, self._resolve)
 
     def _refuse_what_does_not_run(self) -> None:
-        known = {_FUNCTION, _HTTP_API, _QUEUE, _QUEUE_POLICY, _BUS, _RULE}
+        known = {FUNCTION, HTTP_API, QUEUE, QUEUE_POLICY, BUS, RULE}
         for name, resource in self._all.items():
             kind = resource["Type"]
             if kind not in known and not kind.startswith(_BYSTANDERS):
                 raise TemplateError(f"{name}: {kind} is not supported by the local cloud")
-        apis = [self._properties(name) for name in self._of_type(_HTTP_API)]
+        apis = [self._properties(name) for name in self._of_type(HTTP_API)]
         if len(apis) > 1:
             raise TemplateError("the local cloud serves one HTTP API, the template has several")
         for api in apis:
-            api.close(_UNUSED[_HTTP_API])
+            api.close(_UNUSED[HTTP_API])
         _Properties("Globals", self._globals, self._resolve).close({"Function"})
-        for name in self._of_type(_BUS):
-            self._properties(name).close(_UNUSED[_BUS])
+        for name in self._of_type(BUS):
+            self._properties(name).close(_UNUSED[BUS])
 
     def _queue(self, name: str) -> Queue:
         properties = self._properties(name)
         redrive = properties.take("RedrivePolicy", {})
         queue = Queue(
-            name=str(self._name(name)),
-            arn=self._arn(name),
+            name=str(self._references.name(name)),
+            arn=self._references.arn(name),
             visibility_s=float(properties.take("VisibilityTimeout", 30)),
             delay_s=float(properties.take("DelaySeconds", 0)),
             dead_letter=redrive["deadLetterTargetArn"].rpartition(":")[2] if redrive else None,
             max_receives=int(redrive["maxReceiveCount"]) if redrive else None,
         )
-        properties.close(_UNUSED[_QUEUE])
+        properties.close(_UNUSED[QUEUE])
         return queue
 
     def _queue_policies(self) -> dict[str, list[Any]]:
         policies: dict[str, list[Any]] = {}
-        for name in self._of_type(_QUEUE_POLICY):
+        for name in self._of_type(QUEUE_POLICY):
             properties = self._properties(name)
             statements = properties.require("PolicyDocument")["Statement"]
             for reference in properties.require("Queues"):
@@ -246,15 +205,15 @@ class _Reader:
 
     def _rule(self, name: str) -> Rule:
         properties = self._properties(name)
-        arn = self._arn(name)
+        arn = self._references.arn(name)
         rule = Rule(
-            name=str(self._name(name)),
+            name=str(self._references.name(name)),
             arn=arn,
-            bus=self._bus_of(properties.raw("EventBusName")),
+            bus=self._references.bus_of_rule(name),
             pattern=properties.require("EventPattern"),
             targets=tuple(self._target(name, arn, t) for t in properties.require("Targets")),
         )
-        properties.close(_UNUSED[_RULE])
+        properties.close({"EventBusName", *_UNUSED[RULE]})
         return rule
 
     def _target(self, rule: str, rule_arn: str, values: Mapping[str, Any]) -> Target:
@@ -290,7 +249,7 @@ class _Reader:
             self._event(name, f"{name}.{event_name}", event)
         function = Function(
             name=name,
-            arn=self._arn(name),
+            arn=self._references.arn(name),
             handler=str(properties.require("Handler")),
             timeout_s=float(properties.take("Timeout", 3)),
             memory_mb=int(properties.take("MemorySize", 128)),
@@ -299,7 +258,7 @@ class _Reader:
             max_retries=retries,
             failure_queue=failure_queue,
         )
-        properties.close({"FunctionName", *_UNUSED[_FUNCTION]})
+        properties.close({"FunctionName", *_UNUSED[FUNCTION]})
         return function
 
     def _variables(self, properties: Mapping[str, Any]) -> dict[str, str]:

@@ -110,7 +110,9 @@ def verify_access_token(settings: Settings, token: str) -> AccessClaims:
         )  # fmt: skip
     except jwt.ExpiredSignatureError as error:
         raise UnauthenticatedError("The access token has expired. Refresh it.") from error
-    except (jwt.PyJWTError, StopIteration, ValueError, TypeError, AttributeError) as error:
+    except (
+        jwt.PyJWTError, StopIteration, ValueError, TypeError, AttributeError, RecursionError,
+    ) as error:  # fmt: skip
         raise invalid from error
 
 

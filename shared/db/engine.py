@@ -19,10 +19,12 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from shared.config import Settings, get_settings
-from shared.errors import DatabaseUnavailableError
+from shared.errors import DatabaseUnavailableError, InvalidInputError
 
 # PostgreSQL's classes of "not now": connection, resources, operator intervention, system error.
 _TRANSIENT_SQLSTATES = ("08", "53", "57", "58")
+# What only the input can be at fault for: number or instant out of range, NUL in text, in JSON.
+_UNSTORABLE_SQLSTATES = {"22003", "22008", "22021", "22P05"}
 
 
 def create_engine(settings: Settings) -> sa.Engine:
@@ -37,6 +39,8 @@ def create_engine(settings: Settings) -> sa.Engine:
         pool_timeout=settings.database_timeout_s,
         pool_pre_ping=True,
         pool_recycle=600,
+        # A statement's parameters hold prompts and hashes; error messages end in logs.
+        hide_parameters=True,
         connect_args={"ssl_context": context, "timeout": settings.database_timeout_s},
     )
     _treat_reset_as_stale(engine.dialect)
@@ -107,8 +111,13 @@ def translated_errors() -> Iterator[None]:
     ) as error:
         raise DatabaseUnavailableError from error
     except DBAPIError as error:
-        if error.connection_invalidated or sqlstate(error).startswith(_TRANSIENT_SQLSTATES):
+        code = sqlstate(error)
+        if error.connection_invalidated or code.startswith(_TRANSIENT_SQLSTATES):
             raise DatabaseUnavailableError from error
+        if code in _UNSTORABLE_SQLSTATES:
+            raise InvalidInputError(
+                "A value cannot be stored: it holds a NUL character or is out of range."
+            ) from error
         raise
 
 

@@ -108,6 +108,7 @@ def decision_fields(row: Any) -> dict[str, Any]:
         "policy": PolicyRef(name=row["policy_name"], version=row["policy_version"]),
         "track": row["track"],
         "learner_version": row["learner_version"],
+        "regret_usd": row["regret_usd"],
         "tokens_in": row["tokens_in"],
         "why": row["why"],
         "margin": MarginOut(**row["margin"]) if row["margin"] is not None else None,

@@ -26,7 +26,7 @@ from shared.events.outbox import outbox_row
 from shared.kit.ids import DECISION, floor_at, instant_of, to_text, uuid7
 from shared.routing.decide import decide
 from shared.routing.eligibility import NoEligibleModelError
-from shared.routing.types import Context, Decision, RoutingPolicy
+from shared.routing.types import Context, Decision, RoutingPolicy, Snapshot
 
 _SESSION_MEMORY = timedelta(hours=1)
 
@@ -80,11 +80,7 @@ def make_decision(
     decision_id = uuid7()
     now = instant_of(decision_id)
     seed = secrets.randbits(63)
-    try:
-        decision = decide(context, world.snapshot(policy), seed=seed, now=now)
-    except NoEligibleModelError as error:
-        reasons = [FieldError(f"model:{m}", "; ".join(why)) for m, why in error.reasons.items()]
-        raise NoEligibleModelProblemError(str(error), errors=reasons) from error
+    decision = decide_or_explain(context, world.snapshot(policy), seed=seed, now=now)
     objective = policy.levels[decision.level]
     row = {
         "id": decision_id,
@@ -114,13 +110,33 @@ def make_decision(
         "margin": asdict(decision.margin) if decision.margin is not None else None,
         "seed": seed,
         "learner_version": world.learner_version,
+        "model_snapshot_id": world.models_id,
+        "exploration_spent_usd": world.exploration_spent_usd.get(decision.level, 0.0),
+        "regret_usd": decision.exploration_cost_usd,
         "prompt_hash": keyed_hash(settings, "prompt", context.text),
         "session_hash": session,
-        "text": dict(text) if settings.store_text else None,
+        "text": storable(dict(text)) if settings.store_text else None,
         "caller": caller,
         "labels": dict(labels),
     }
     return Recorded(decision_id, now, decision, policy, row)
+
+
+def decide_or_explain(
+    context: Context, snapshot: Snapshot, *, seed: int, now: datetime
+) -> Decision:
+    """Decide, or say as a problem why no model is eligible.
+
+    Raises
+    ------
+    NoEligibleModelProblemError
+        With every model's reason and the constraint to relax.
+    """
+    try:
+        return decide(context, snapshot, seed=seed, now=now)
+    except NoEligibleModelError as error:
+        reasons = [FieldError(f"model:{m}", "; ".join(why)) for m, why in error.reasons.items()]
+        raise NoEligibleModelProblemError(str(error), errors=reasons) from error
 
 
 def record_decision(connection: sa.Connection, recorded: Recorded) -> None:
@@ -186,6 +202,17 @@ def _refuse_unknown_models(world: World, context: Context) -> None:
             "A constraint names a model that is not registered; GET /api/models lists them.",
             errors=errors,
         )
+
+
+def storable(value: Any) -> Any:
+    """Return a JSON value with U+FFFD for every NUL, which PostgreSQL's JSONB cannot hold."""
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd")
+    if isinstance(value, dict):
+        return {storable(name): storable(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [storable(member) for member in value]
+    return value
 
 
 def keyed_hash(settings: Settings, purpose: str, text: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
@@ -16,6 +17,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from shared.config import Settings
 from shared.db.engine import single_statement
 from shared.db.tables import learner_states, models, policies, policy_versions, prices, rollups
+from shared.decisions.cards import cards_id, keep_cards
 from shared.errors import ConflictError, NotFoundError
 from shared.kit.clock import utc_now
 from shared.providers.upstream import Upstream
@@ -42,6 +44,7 @@ class World:
     policies: Mapping[str, RoutingPolicy]
     default_policy: str | None
     models: tuple[ModelCard, ...]
+    models_id: UUID
     upstreams: Mapping[str, Upstream]
     learner: LearnerState
     learner_version: int
@@ -85,10 +88,15 @@ class WorldCache:
 
     def get(self) -> World:
         """Return the world; swaps in a new one when the version has moved, without a pause."""
-        world = self._world
-        if world is not None and time.monotonic() - self._checked_at < self._ttl_s:
+        world = self._fresh()
+        if world is not None:
             return world
         with self._lock:
+            # Whoever waited for the lock finds what its holder has read.
+            world = self._fresh()
+            if world is not None:
+                return world
+            world = self._world
             with single_statement(self._engine) as connection:
                 version = _read_version(connection)
                 spent = _read_exploration_spend(connection, utc_now())
@@ -100,6 +108,10 @@ class WorldCache:
             self._checked_at = time.monotonic()
             return world
 
+    def _fresh(self) -> World | None:
+        is_fresh = time.monotonic() - self._checked_at < self._ttl_s
+        return self._world if is_fresh else None
+
     def expire(self) -> None:
         """Make the next ``get`` check the version: the process has just written."""
         self._checked_at = -self._ttl_s
@@ -107,13 +119,19 @@ class WorldCache:
 
 def _read_version(connection: sa.Connection) -> tuple[Any, ...]:
     columns = (
-        sa.select(sa.func.max(models.c.updated_at)).scalar_subquery(),
-        sa.select(sa.func.count()).select_from(models).scalar_subquery(),
-        sa.select(sa.func.max(policies.c.updated_at)).scalar_subquery(),
-        sa.select(sa.func.count()).select_from(policies).scalar_subquery(),
+        _fingerprint(models),
+        _fingerprint(policies),
         sa.select(sa.func.max(learner_states.c.version)).scalar_subquery(),
     )
     return tuple(connection.execute(sa.select(*columns)).one())
+
+
+def _fingerprint(table: sa.Table) -> sa.ScalarSelect[Any]:
+    """Return a hash over every row's id and last change. The newest change alone would not do:
+    of two transactions, the one that changed first may commit last.
+    """
+    text = sa.cast(table.c.id, sa.Text) + "@" + sa.cast(table.c.updated_at, sa.Text)
+    return sa.select(sa.func.sum(sa.func.hashtextextended(text, 0))).scalar_subquery()
 
 
 def _read_world(
@@ -124,14 +142,17 @@ def _read_world(
 ) -> World:
     cards, upstreams = _read_models(connection)
     active, default = _read_policies(connection)
-    learner_version = version[4] or 0
+    learner_version = version[2] or 0
     if previous is not None and previous.learner_version == learner_version:
         learner, updated_at = previous.learner, previous.learner_updated_at
     else:
         learner, updated_at = _read_learner(connection)
+    models_id = cards_id(cards)
+    keep_cards(connection, models_id, cards)
     return World(
-        version, active, default, cards, upstreams, learner, learner_version, updated_at, spent
-    )
+        version, active, default, cards, models_id, upstreams, learner, learner_version,
+        updated_at, spent,
+    )  # fmt: skip
 
 
 def _read_models(connection: sa.Connection) -> tuple[tuple[ModelCard, ...], Mapping[str, Upstream]]:

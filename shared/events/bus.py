@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -98,6 +96,10 @@ def post_to_local_cloud(url: str, token: str, path: str, body: object) -> Any:
     BusUnavailableError
         If the local cloud is gone or refuses.
     """
+    # Imported where used: on AWS nobody does.
+    import urllib.error
+    import urllib.request
+
     request = urllib.request.Request(  # noqa: S310  # the URL is the local cloud's own
         url + path,
         data=json.dumps(body).encode(),

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 DECISION, POLICY, DEPLOYMENT, MODEL = "dec", "pol", "dep", "mdl"
 WEBHOOK, KEY, ALERT, EVENT = "whk", "key", "alt", "evt"
 USER, FEEDBACK = "usr", "fbk"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class MalformedIdError(ValueError):
@@ -31,13 +32,17 @@ def uuid7(now_ms: int | None = None) -> UUID:
 
 
 def floor_at(instant: datetime) -> UUID:
-    """Return the smallest UUIDv7-ordered value at ``instant``: a bound for ranges and partitions."""
-    return UUID(int=int(instant.timestamp() * 1000) << 80)
+    """Return the smallest UUIDv7-ordered value at ``instant``: a bound for ranges and partitions.
+
+    Instants before 1970 have no ids; their bound is the smallest.
+    """
+    since_epoch_ms = (instant - _EPOCH) // timedelta(milliseconds=1)
+    return UUID(int=max(0, since_epoch_ms) << 80)
 
 
 def instant_of(value: UUID) -> datetime:
     """Return the creation instant of a UUIDv7, UTC, to the millisecond."""
-    return datetime.fromtimestamp((value.int >> 80) / 1000, UTC)
+    return _EPOCH + timedelta(milliseconds=value.int >> 80)
 
 
 def to_text(prefix: str, value: UUID) -> str:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from shared.db.rows import AnyRow
 from shared.db.tables import decisions, learner_states
 from shared.events.contracts import FeedbackRecordedV1, OutcomeRecordedV1
+from shared.events.log import list_after
 from shared.kit.ids import DECISION, parse
 from shared.routing.learner import LearnerState
 from shared.routing.observations import FeedbackObservation, Observation, OutcomeObservation
@@ -41,6 +42,28 @@ def fold_learner(connection: sa.Connection, events: Sequence[AnyRow], watermark:
         .scalar_subquery()
     )
     connection.execute(sa.delete(learner_states).where(learner_states.c.version <= oldest_kept))
+
+
+def state_at(connection: sa.Connection, version: int) -> LearnerState:
+    """Return the state of a version: a stored one, or the log folded again up to it."""
+    stored = connection.execute(
+        sa.select(learner_states.c.state).where(learner_states.c.version == version)
+    ).one_or_none()
+    if stored is not None:
+        return LearnerState.from_json(stored.state)
+    return refold(connection, version)
+
+
+def refold(connection: sa.Connection, until: int, batch: int = 2_000) -> LearnerState:
+    """Return the log folded from zero up to the sequence ``until``."""
+    state, position = LearnerState.empty(), 0
+    while position < until:
+        events = [e for e in list_after(connection, position, batch) if e.sequence <= until]
+        if not events:
+            break
+        state = state.fold(observations_of(connection, events))
+        position = events[-1].sequence
+    return state
 
 
 def observations_of(connection: sa.Connection, events: Sequence[AnyRow]) -> list[Observation]:

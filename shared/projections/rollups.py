@@ -6,7 +6,7 @@ its decision's instant, so late feedback lands beside the decision it judges.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -65,27 +65,20 @@ def bucket_of(instant: datetime, grain: str) -> datetime:
 
 
 def fold_rollups(connection: sa.Connection, events: Sequence[AnyRow], _watermark: int) -> None:
-    """Add ``events`` to the rollups."""
-    cells = summarise(events)
-    if not cells:
+    """Add ``events`` to the rollups.
+
+    Each bucket is continued from its stored sums, one event after the other in the log's order:
+    floating-point addition depends on grouping, so adding a batch's total would make the result
+    depend on how the log happened to be cut. The projection's lock makes the read safe.
+    """
+    keys = summarise(events).keys()
+    if not keys:
         return
-    stored = _read_sketches(connection, cells)
-    for key, latency in stored.items():
-        sketch.merge(cells[key].latency, latency)
+    cells = summarise(events, _read_cells(connection, keys))
     statement = insert(rollups)
     statement = statement.on_conflict_do_update(
         index_elements=list(rollups.primary_key.columns),
-        set_={
-            **{name: rollups.c[name] + statement.excluded[name] for name in _SUMS},
-            # A batch without latencies must not wipe what is stored.
-            "latency_sketch": sa.case(
-                (
-                    statement.excluded.latency_sketch == sa.text("'{}'::jsonb"),
-                    rollups.c.latency_sketch,
-                ),
-                else_=statement.excluded.latency_sketch,
-            ),
-        },
+        set_={name: statement.excluded[name] for name in (*_SUMS, "latency_sketch")},
     )
     rows = [
         {
@@ -98,9 +91,11 @@ def fold_rollups(connection: sa.Connection, events: Sequence[AnyRow], _watermark
     connection.execute(statement, rows)
 
 
-def summarise(events: Iterable[AnyRow]) -> dict[Key, Cell]:
-    """Return what ``events`` add to each bucket. Pure; order does not matter."""
-    cells: dict[Key, Cell] = {}
+def summarise(
+    events: Iterable[AnyRow], stored: Mapping[Key, Cell] | None = None
+) -> dict[Key, Cell]:
+    """Return the buckets that ``events`` fall into, continued from ``stored``."""
+    cells: dict[Key, Cell] = dict(stored or {})
     for event in events:
         amounts = _amounts(event.detail_type, event.data)
         if amounts is None:
@@ -148,14 +143,15 @@ def _amounts(detail_type: str, data: dict[str, Any]) -> dict[str, float] | None:
     return None
 
 
-def _read_sketches(connection: sa.Connection, cells: dict[Key, Cell]) -> dict[Key, sketch.Sketch]:
-    with_latency = [key for key, cell in cells.items() if cell.latency]
-    if not with_latency:
-        return {}
-    keys = sa.tuple_(*rollups.primary_key.columns)
+def _read_cells(connection: sa.Connection, keys: Collection[Key]) -> dict[Key, Cell]:
+    primary = list(rollups.primary_key.columns)
+    sums = [rollups.c[name] for name in _SUMS]
     rows = connection.execute(
-        sa.select(*rollups.primary_key.columns, rollups.c.latency_sketch).where(
-            keys.in_([tuple(key) for key in with_latency])
+        sa.select(*primary, rollups.c.latency_sketch, *sums).where(
+            sa.tuple_(*primary).in_([tuple(key) for key in keys])
         )
     )
-    return {Key(*row[:-1]): row.latency_sketch for row in rows}
+    n = len(primary)
+    return {
+        Key(*row[:n]): Cell(dict(zip(_SUMS, row[n + 1 :], strict=True)), row[n]) for row in rows
+    }

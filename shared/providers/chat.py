@@ -5,6 +5,7 @@ A failure is classified, never swallowed: the caller decides whether another mod
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -110,13 +111,15 @@ def complete_chat(
         return (time.perf_counter() - started_at) * 1000
 
     try:
-        response = client.post(
+        with client.stream(
+            "POST",
             f"{upstream.base_url}/chat/completions",
             json={**payload, "model": upstream.upstream_name},
             headers=headers,
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0)),
-        )
-    except httpx.ConnectError as error:
+        ) as response:
+            content = _read_content(response, started_at + timeout_s)
+    except (httpx.ConnectError, httpx.InvalidURL, UnicodeError) as error:
         raise UpstreamCallError("connect", "could not connect", latency_ms=elapsed_ms()) from error
     except httpx.TimeoutException as error:
         raise UpstreamCallError(
@@ -124,11 +127,29 @@ def complete_chat(
         ) from error
     except httpx.HTTPError as error:
         raise UpstreamCallError("cut", "broke off", latency_ms=elapsed_ms()) from error
-    return _read(response, upstream, elapsed_ms())
+    return _read(response, content, upstream, elapsed_ms())
 
 
-def _read(response: httpx.Response, upstream: Upstream, measured_ms: float) -> Answer:
-    body = _json(response)
+def _read_content(response: httpx.Response, deadline: float) -> bytes:
+    """Return the body, or nothing of one that is too large. httpx limits the wait for each piece
+    only, and a provider that drips must not outlast our caller.
+    """
+    import httpx
+
+    content = b""
+    for piece in response.iter_bytes():
+        content += piece
+        if len(content) > _MAX_ANSWER_BYTES:
+            return b""
+        if time.perf_counter() > deadline:
+            raise httpx.ReadTimeout("the whole answer took too long")
+    return content
+
+
+def _read(
+    response: httpx.Response, content: bytes, upstream: Upstream, measured_ms: float
+) -> Answer:
+    body = _json(content)
     if response.status_code != 200:
         raise UpstreamCallError(
             _class_of(response.status_code),
@@ -147,25 +168,38 @@ def _read(response: httpx.Response, upstream: Upstream, measured_ms: float) -> A
             "malformed", "answered 200 with no choices", status=200, latency_ms=measured_ms
         )
     usage = body.get("usage")
-    counted = isinstance(usage, dict) and isinstance(usage.get("completion_tokens"), int)
+    tokens_in = _count(usage, "prompt_tokens")
+    tokens_out = _count(usage, "completion_tokens")
+    counted = tokens_out is not None
     return Answer(
         body=body,
         status=200,
         latency_ms=_reported_ms(response, upstream, measured_ms),
         measured_ms=measured_ms,
-        tokens_in=int(usage.get("prompt_tokens") or 0) if counted and usage else 0,
-        tokens_out=int(usage["completion_tokens"]) if counted and usage else 0,
+        tokens_in=(tokens_in or 0) if counted else 0,
+        tokens_out=tokens_out or 0,
         usage_source="provider" if counted else "missing",
     )
 
 
-def _json(response: httpx.Response) -> object:
-    if len(response.content) > _MAX_ANSWER_BYTES:
-        return None
+def _json(content: bytes) -> object:
+    """Return the document, or None of anything that is not strictly JSON."""
     try:
-        return response.json()
-    except ValueError:
+        return json.loads(content, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
         return None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _count(usage: object, name: str) -> int | None:
+    """Return a plausible token count; providers send null, text and nonsense."""
+    value = usage.get(name) if isinstance(usage, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+        return None
+    return value
 
 
 def _class_of(status: int) -> ErrorClass:

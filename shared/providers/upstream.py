@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Endpoint, name there, and where the key lies. ``latency_source``: ``measured``/``reported``."""
+    """Endpoint, name there, and where the key lies. ``latency_source``: measured or reported."""
 
     id: str
     provider: str

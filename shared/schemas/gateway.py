@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from shared.schemas.common import Response
+from shared.schemas.common import Response, strictly_json
 
 
 class ChatMessage(BaseModel):
@@ -34,6 +34,8 @@ class ChatRequest(BaseModel):
     )
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
+
+    _strictly_json = model_validator(mode="before")(strictly_json)
 
 
 class ListedModel(Response):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from shared.schemas.common import DecisionId, LevelName, Request, Response
+from shared.schemas.common import DecisionId, LevelName, Problem, Request, Response
 
 
 class FeedbackCreate(Request):
@@ -97,3 +97,37 @@ class LearningMetrics(Response):
     state_age_s: float | None
     levels: list[LevelMetrics]
     series: list[MetricsPoint] = Field(max_length=300)
+
+
+class FeedbackBatch(Request):
+    """Up to 100 judgements; each is checked on its own."""
+
+    items: list[dict[str, Any]] = Field(
+        min_length=1,
+        max_length=100,
+        examples=[[{"decision_id": "dec_019ab3c4d5e67f8091a2b3c4d5e6f708", "score": 1.0}]],
+    )
+
+
+class FeedbackBatchItem(Response):
+    """The answer to one item: the stored judgement or a problem."""
+
+    index: int = Field(ge=0)
+    feedback: Feedback | None
+    added: bool = Field(description="False: this source had judged the same before.")
+    problem: Problem | None
+
+
+class FeedbackBatchOut(Response):
+    items: list[FeedbackBatchItem]
+
+
+class Rebuild(Response):
+    """The log folded from zero, compared with the live learner state."""
+
+    state_version: int = Field(description="The live state's version: a sequence of the log.")
+    folded_to: int
+    events: int
+    updates: int
+    identical: bool | None = Field(description="None: the log is too long for one request.")
+    took_ms: float

@@ -47,7 +47,7 @@ class ModelCreate(Request):
     input_usd_per_mtok: Price | None = Field(None, description="None: unknown, never 0 instead.")
     output_usd_per_mtok: Price | None = None
     context_tokens: int = Field(ge=1, le=100_000_000, examples=[128_000])
-    max_tokens_out: int | None = Field(None, ge=1)
+    max_tokens_out: int | None = Field(None, ge=1, le=100_000_000)
     modalities: list[Modality] = Field(default_factory=lambda: ["text"], min_length=1)  # type: ignore[arg-type]
     region: str | None = Field(None, max_length=64)
     latency_source: LatencySource = Field(
@@ -71,7 +71,7 @@ class ModelUpdate(Request):
     input_usd_per_mtok: Price | None = None
     output_usd_per_mtok: Price | None = None
     context_tokens: int | None = Field(None, ge=1, le=100_000_000)
-    max_tokens_out: int | None = Field(None, ge=1)
+    max_tokens_out: int | None = Field(None, ge=1, le=100_000_000)
     modalities: list[Modality] | None = Field(None, min_length=1)
     region: str | None = Field(None, max_length=64)
     latency_source: LatencySource | None = None

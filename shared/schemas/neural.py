@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from shared.schemas.common import DecisionId, LevelName, ModelId, Request, Response, TaskType
+from shared.schemas.common import (
+    DecisionId,
+    LevelName,
+    ModelId,
+    Problem,
+    Request,
+    Response,
+    TaskType,
+    strictly_json,
+)
+from shared.schemas.policies import PolicyDocument
 
 Priority = Literal["low", "normal", "high"]
 Modality = Literal["text", "image", "audio", "file"]
@@ -49,6 +59,8 @@ class RouteRequest(Request):
         None, max_length=64, description="Policy name; default: the default."
     )
     explain: bool = True
+
+    _strictly_json = model_validator(mode="before")(strictly_json)
 
     @model_validator(mode="after")
     def _exactly_one_input(self) -> RouteRequest:
@@ -137,10 +149,19 @@ class DecisionOut(Response):
     policy: PolicyRef
     track: Literal["stable", "canary", "shadow"]
     learner_version: int
+    regret_usd: float = Field(description="Predicted utility given up to explore, USD.")
     tokens_in: int
     why: str
     margin: MarginOut | None
     caller: str
+
+
+class ReplayOut(Response):
+    """Whether a stored decision comes out identical when it is made again."""
+
+    identical: bool | None = Field(description="None: it cannot be recomputed, see impossible.")
+    differences: list[str]
+    impossible: str | None
 
 
 class DecisionDetail(DecisionOut):
@@ -152,6 +173,7 @@ class DecisionDetail(DecisionOut):
     features: list[float]
     text: dict[str, Any] | None = Field(description="Only where storing text is switched on.")
     answer: dict[str, Any] | None = Field(description="Only where storing text is switched on.")
+    replay: ReplayOut | None = Field(None, description="Only with ?replay=true.")
 
 
 class DecisionPage(Response):
@@ -232,3 +254,69 @@ class AllocationItem(Response):
 class AllocationPage(Response):
     items: list[AllocationItem]
     next_cursor: str | None
+
+
+class BatchRequest(Request):
+    """Up to 100 route requests; each is checked on its own."""
+
+    items: list[dict[str, Any]] = Field(
+        min_length=1, max_length=100, examples=[[{"prompt": "Prove that 17 is prime."}]]
+    )
+
+
+class BatchItem(Response):
+    """The answer to one item: a decision or a problem."""
+
+    index: int = Field(ge=0)
+    decision: DecisionOut | None
+    problem: Problem | None
+
+
+class BatchOut(Response):
+    items: list[BatchItem]
+
+
+class PriceOverride(Request):
+    input_usd_per_mtok: float = Field(ge=0)
+    output_usd_per_mtok: float = Field(ge=0)
+
+
+class SimulateRequest(Request):
+    """A request, and what to suppose. Without a policy the default one decides."""
+
+    request: RouteRequest
+    document: PolicyDocument | None = Field(None, description="A draft that is stored nowhere.")
+    policy: str | None = Field(None, max_length=64, description="A policy's name.")
+    version: int | None = Field(None, ge=1, description="Of that policy; default: the active one.")
+    prices: dict[ModelId, PriceOverride] = Field(default_factory=dict, max_length=200)
+    outages: list[ModelId] = Field(default_factory=list, max_length=200)
+
+    @model_validator(mode="after")
+    def _one_policy(self) -> SimulateRequest:
+        if self.document is not None and self.policy is not None:
+            raise ValueError("send either document or policy")
+        if self.version is not None and self.policy is None:
+            raise ValueError("a version needs the policy's name")
+        return self
+
+
+class SimulatedDecision(Response):
+    """What would be chosen; nothing of it is stored."""
+
+    model: str
+    level: LevelName
+    level_source: Literal["caller", "task", "classifier", "default"]
+    propensity: float
+    fallbacks: list[str]
+    candidates: list[CandidateOut]
+    policy: PolicyRef
+    why: str
+    margin: MarginOut | None
+
+
+class SimulateOut(Response):
+    """As things stand, and as supposed; both drawn with the same seed."""
+
+    baseline: SimulatedDecision | None = Field(description="None: no model is eligible today.")
+    simulated: SimulatedDecision
+    changed: bool = Field(description="Whether the best model differs.")

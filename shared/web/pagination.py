@@ -22,24 +22,24 @@ Cursor = Annotated[
 ]
 
 
-def encode_cursor(position: Any) -> str:
-    """Return an opaque cursor for a JSON-able position."""
+def encode_cursor(collection: str, position: Any) -> str:
+    """Return an opaque cursor for a JSON-able position in the list named ``collection``."""
     payload = json.dumps(position, separators=(",", ":")).encode()
-    return urlsafe_b64encode(_mac(payload) + payload).rstrip(b"=").decode()
+    return urlsafe_b64encode(_mac(collection, payload) + payload).rstrip(b"=").decode()
 
 
-def decode_cursor(cursor: str) -> Any:
-    """Return the position of a cursor that we made.
+def decode_cursor(collection: str, cursor: str) -> Any:
+    """Return the position of a cursor that we made for ``collection``.
 
     Raises
     ------
     InvalidInputError
-        If it was altered or made by somebody else.
+        If it was altered, or made by somebody else or for another list.
     """
     try:
         raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-        if not hmac.compare_digest(mac, _mac(payload)):
+        if not hmac.compare_digest(mac, _mac(collection, payload)):
             raise ValueError
         return json.loads(payload)
     except ValueError as error:
@@ -49,6 +49,6 @@ def decode_cursor(cursor: str) -> Any:
         ) from error
 
 
-def _mac(payload: bytes) -> bytes:
-    key = derived_key(get_settings(), "cursor")
+def _mac(collection: str, payload: bytes) -> bytes:
+    key = derived_key(get_settings(), f"cursor/{collection}")
     return hmac.digest(key, payload, hashlib.sha256)[:_MAC_BYTES]

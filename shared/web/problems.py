@@ -26,6 +26,11 @@ _OPENAI_TYPES = {
 _PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
+def type_of(code: str) -> str:
+    """Return the problem type's URI."""
+    return _TYPE_BASE + code
+
+
 def problem(
     path: str,
     status: int,
@@ -51,7 +56,7 @@ def problem(
         }
         return JSONResponse(body, status, dict(headers or {}))
     body = {
-        "type": _TYPE_BASE + code,
+        "type": type_of(code),
         "title": title,
         "status": status,
         "detail": detail,
@@ -90,7 +95,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     if any(fault["type"] == "json_invalid" for fault in faults):
         detail = "The body is not valid JSON."
         return problem(path, 400, "malformed-json", "Malformed JSON", detail)
-    errors = [FieldError(_pointer(fault["loc"]), fault["msg"]) for fault in faults]
+    errors = [FieldError(_pointer(fault, error.body), fault["msg"]) for fault in faults]
     detail = "The request does not fit the schema; every fault is listed with its place."
     return problem(path, 422, "invalid-input", "Invalid input", detail, errors=errors)
 
@@ -107,12 +112,20 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     return problem(request.url.path, error.status_code, code, phrase, detail, headers=error.headers)
 
 
-def _pointer(location: Sequence[int | str]) -> str:
+def _pointer(fault: Mapping[str, Any], body: object) -> str:
     """Return ``#/a/0/b`` for a place in the body, ``?name`` for a query parameter."""
-    place, *rest = location
-    if place == "body":
-        escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in rest)
-        return "#/" + "/".join(escaped)
-    return {"query": "?", "header": "header:", "path": "path:"}.get(str(place), "") + ".".join(
-        map(str, rest)
-    )
+    place, *rest = fault["loc"]
+    if place != "body":
+        kind = {"query": "?", "header": "header:", "path": "path:"}.get(str(place), "")
+        return kind + ".".join(map(str, rest))
+    pointer = "#"
+    for part in rest:
+        # Pydantic also names union members and "[key]", which are no places in the document.
+        is_there = (isinstance(body, dict) and part in body) or (
+            isinstance(body, list) and isinstance(part, int) and part < len(body)
+        )
+        if not is_there and fault["type"] != "missing":
+            break
+        pointer += "/" + str(part).replace("~", "~0").replace("/", "~1")
+        body = body[part] if is_there else None  # type: ignore[index]
+    return pointer

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from shared.schemas.common import OpenAIError, Problem
 from shared.web.problems import PROBLEM_MEDIA_TYPE
 
 _REASONS = {
@@ -27,20 +27,21 @@ _REASONS = {
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI's ``responses`` for problem documents of these statuses (and 500, 503)."""
-    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
-    return {
-        status: {
-            "model": Problem,
-            "description": _REASONS[status],
-            "content": {PROBLEM_MEDIA_TYPE: schema},
-        }
-        for status in sorted({*statuses, 500, 503})
-    }
+    return _documented(statuses, "Problem", "application/json", PROBLEM_MEDIA_TYPE)
 
 
 def openai_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI's ``responses`` for OpenAI error objects of these statuses."""
+    return _documented(statuses, "OpenAIError", "application/json")
+
+
+def _documented(
+    statuses: Iterable[int], schema: str, *media_types: str
+) -> dict[int | str, dict[str, Any]]:
+    # By reference: of a model FastAPI would build a validator per status and route at start, for
+    # answers that it never validates. ``infra.local.apps`` puts the schemas into the document.
+    content = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
     return {
-        status: {"model": OpenAIError, "description": _REASONS[status]}
+        status: {"description": _REASONS[status], "content": dict.fromkeys(media_types, content)}
         for status in sorted({*statuses, 500, 503})
     }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,42 @@ def environment(
         "DAVINCI_STORE_TEXT": "1",
         "DAVINCI_LOG_LEVEL": "ERROR",
     }
+    with process_with(values):
+        yield values
+
+
+@contextmanager
+def process_with(values: Mapping[str, str]) -> Iterator[None]:
+    """Let this process start over with these environment variables, as a new environment would."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
-    yield values
+    _start_over()
+    yield
     for name, value in before.items():
         if value is None:
             del os.environ[name]
         else:
             os.environ[name] = value
+    _start_over()
+
+
+def _start_over() -> None:
+    """Close and forget everything that the functions keep per process."""
+    from shared import secrets
+    from shared.config import get_settings
+    from shared.db.engine import get_engine
+    from shared.decisions.process import get_world_cache
+    from shared.providers.chat import get_client
+    from shared.web.callers import forget_cached_credentials
+
+    if get_engine.cache_info().currsize:
+        get_engine().dispose()
+    if get_client.cache_info().currsize:
+        get_client().close()
+    for cached in (get_settings, get_engine, get_client, get_world_cache):
+        cached.cache_clear()
+    secrets._cache.clear()
+    forget_cached_credentials()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from mangum import Mangum
 app = FastAPI()
 
 
-@app.get("/hello")
+@app.get("/hello", response_model=None)
 async def hello() -> dict[str, str]:
     return {"hello": "world"}
 

@@ -23,9 +23,7 @@ def upgrade() -> None:
         sa.Column("prefix", sa.Text(), nullable=False),
         sa.Column("secret_hash", sa.LargeBinary(), nullable=False),
         sa.Column(
-            "scopes",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            nullable=False,
+            "scopes", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
         ),
         sa.Column(
             "labels",
@@ -68,39 +66,30 @@ def upgrade() -> None:
         sa.Column("tokens_in", sa.Integer(), nullable=False),
         sa.Column("features_version", sa.Integer(), nullable=False),
         sa.Column(
-            "features",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            nullable=False,
+            "features", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
         ),
         sa.Column(
-            "candidates",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            nullable=False,
+            "candidates", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
         ),
         sa.Column(
-            "fallbacks",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            nullable=False,
+            "fallbacks", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
         ),
         sa.Column(
-            "request",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            nullable=False,
+            "request", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
         ),
         sa.Column("why", sa.Text(), nullable=False),
         sa.Column(
-            "margin",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            nullable=True,
+            "margin", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
         ),
         sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("learner_version", sa.BigInteger(), nullable=False),
+        sa.Column("model_snapshot_id", sa.Uuid(), nullable=False),
+        sa.Column("exploration_spent_usd", sa.Double(), nullable=False),
+        sa.Column("regret_usd", sa.Double(), nullable=False),
         sa.Column("prompt_hash", sa.Text(), nullable=False),
         sa.Column("session_hash", sa.Text(), nullable=True),
         sa.Column(
-            "text",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            nullable=True,
+            "text", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
         ),
         sa.Column("caller", sa.Text(), nullable=False),
         sa.Column(
@@ -159,9 +148,7 @@ def upgrade() -> None:
         "learner_states",
         sa.Column("version", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column(
-            "state",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            nullable=False,
+            "state", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
         ),
         sa.Column("updates", sa.BigInteger(), nullable=False),
         sa.Column(
@@ -171,6 +158,20 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.PrimaryKeyConstraint("version", name=op.f("pk_learner_states")),
+    )
+    op.create_table(
+        "model_snapshots",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "cards", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column(
+            "created_at",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_model_snapshots")),
     )
     op.create_table(
         "models",
@@ -188,9 +189,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("region", sa.Text(), nullable=True),
-        sa.Column(
-            "latency_source", sa.Text(), server_default="measured", nullable=False
-        ),
+        sa.Column("latency_source", sa.Text(), server_default="measured", nullable=False),
         sa.Column(
             "labels",
             postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
@@ -198,9 +197,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("status", sa.Text(), server_default="operational", nullable=False),
-        sa.Column(
-            "enabled", sa.Boolean(), server_default=sa.text("true"), nullable=False
-        ),
+        sa.Column("enabled", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("revision", sa.Integer(), server_default="1", nullable=False),
         sa.Column(
             "created_at",
@@ -215,12 +212,10 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.CheckConstraint(
-            "latency_source IN ('measured', 'reported')",
-            name=op.f("ck_models_latency_source"),
+            "latency_source IN ('measured', 'reported')", name=op.f("ck_models_latency_source")
         ),
         sa.CheckConstraint(
-            "status IN ('operational', 'degraded', 'down')",
-            name=op.f("ck_models_status"),
+            "status IN ('operational', 'degraded', 'down')", name=op.f("ck_models_status")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_models")),
     )
@@ -233,9 +228,7 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("occurred_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column(
-            "data",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            nullable=False,
+            "data", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
         ),
         sa.Column("published_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("event_id", name=op.f("pk_outbox")),
@@ -267,18 +260,12 @@ def upgrade() -> None:
         sa.Column("tokens_out", sa.Integer(), nullable=False),
         sa.Column("cost_usd", sa.Double(), nullable=True),
         sa.Column(
-            "attempts",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            nullable=False,
+            "attempts", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
         ),
         sa.Column(
-            "text",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            nullable=True,
+            "text", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
         ),
-        sa.CheckConstraint(
-            "status IN ('success', 'error')", name=op.f("ck_outcomes_status")
-        ),
+        sa.CheckConstraint("status IN ('success', 'error')", name=op.f("ck_outcomes_status")),
         sa.PrimaryKeyConstraint("decision_id", name=op.f("pk_outcomes")),
         postgresql_partition_by="RANGE (decision_id)",
     )
@@ -287,9 +274,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("description", sa.Text(), server_default="", nullable=False),
-        sa.Column(
-            "is_default", sa.Boolean(), server_default=sa.text("false"), nullable=False
-        ),
+        sa.Column("is_default", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("active_version", sa.Integer(), nullable=False),
         sa.Column(
             "created_at",
@@ -346,9 +331,7 @@ def upgrade() -> None:
         sa.Column("reward_square_sum", sa.Double(), server_default="0", nullable=False),
         sa.Column("quality_sum", sa.Double(), server_default="0", nullable=False),
         sa.Column("weight_sum", sa.Double(), server_default="0", nullable=False),
-        sa.Column(
-            "weighted_reward_sum_usd", sa.Double(), server_default="0", nullable=False
-        ),
+        sa.Column("weighted_reward_sum_usd", sa.Double(), server_default="0", nullable=False),
         sa.Column(
             "latency_sketch",
             postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
@@ -372,18 +355,14 @@ def upgrade() -> None:
         sa.Column("email", sa.Text(), nullable=False),
         sa.Column("password_hash", sa.Text(), nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
-        sa.Column(
-            "is_active", sa.Boolean(), server_default=sa.text("true"), nullable=False
-        ),
+        sa.Column("is_active", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column(
             "created_at",
             sa.TIMESTAMP(timezone=True),
             server_default=sa.text("clock_timestamp()"),
             nullable=False,
         ),
-        sa.CheckConstraint(
-            "role IN ('viewer', 'operator', 'admin')", name=op.f("ck_users_role")
-        ),
+        sa.CheckConstraint("role IN ('viewer', 'operator', 'admin')", name=op.f("ck_users_role")),
         sa.CheckConstraint("email = lower(email)", name=op.f("ck_users_email_lower")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
         sa.UniqueConstraint("email", name=op.f("uq_users_email")),
@@ -394,9 +373,7 @@ def upgrade() -> None:
         sa.Column("policy_id", sa.Uuid(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column(
-            "document",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            nullable=False,
+            "document", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
         ),
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.Column(
@@ -429,10 +406,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.ForeignKeyConstraint(
-            ["model_id"],
-            ["models.id"],
-            name=op.f("fk_prices_model_id_models"),
-            ondelete="CASCADE",
+            ["model_id"], ["models.id"], name=op.f("fk_prices_model_id_models"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_prices")),
     )
@@ -459,9 +433,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("token_hash", name=op.f("pk_refresh_tokens")),
     )
-    op.create_index(
-        "ix_refresh_tokens_family_id", "refresh_tokens", ["family_id"], unique=False
-    )
+    op.create_index("ix_refresh_tokens_family_id", "refresh_tokens", ["family_id"], unique=False)
     op.create_index(
         "ix_refresh_tokens_revoked_at",
         "refresh_tokens",
@@ -469,9 +441,7 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("revoked_at IS NOT NULL"),
     )
-    op.create_index(
-        "ix_refresh_tokens_user_id", "refresh_tokens", ["user_id"], unique=False
-    )
+    op.create_index("ix_refresh_tokens_user_id", "refresh_tokens", ["user_id"], unique=False)
     for table in ("decisions", "outcomes", "feedback"):
         # Rows outside the daily partitions land here instead of being refused.
         op.execute(f"CREATE TABLE {table}_default PARTITION OF {table} DEFAULT")
@@ -494,17 +464,13 @@ def downgrade() -> None:
     op.drop_table("rollups")
     op.drop_table("projections")
     op.drop_index(
-        "uq_policies_default",
-        table_name="policies",
-        postgresql_where=sa.text("is_default"),
+        "uq_policies_default", table_name="policies", postgresql_where=sa.text("is_default")
     )
     op.drop_table("policies")
     op.drop_table("outcomes")
     op.drop_index("uq_outbox_sequence", table_name="outbox")
     op.drop_index(
-        "ix_outbox_unsequenced",
-        table_name="outbox",
-        postgresql_where=sa.text("sequence IS NULL"),
+        "ix_outbox_unsequenced", table_name="outbox", postgresql_where=sa.text("sequence IS NULL")
     )
     op.drop_index(
         "ix_outbox_unpublished",
@@ -513,6 +479,7 @@ def downgrade() -> None:
     )
     op.drop_table("outbox")
     op.drop_table("models")
+    op.drop_table("model_snapshots")
     op.drop_table("learner_states")
     op.drop_table("inbox")
     op.drop_table("feedback")

@@ -9,7 +9,7 @@ from shared.db.tables.access import api_keys, refresh_tokens, users
 from shared.db.tables.base import metadata
 from shared.db.tables.control import models, policies, policy_versions, prices
 from shared.db.tables.events import event_sequence, inbox, outbox
-from shared.db.tables.log import PARTITIONED, decisions, feedback, outcomes
+from shared.db.tables.log import PARTITIONED, decisions, feedback, model_snapshots, outcomes
 from shared.db.tables.read import learner_states, projections, rollups
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "inbox",
     "learner_states",
     "metadata",
+    "model_snapshots",
     "models",
     "outbox",
     "outcomes",

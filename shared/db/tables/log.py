@@ -6,6 +6,16 @@ import sqlalchemy as sa
 
 from shared.db.tables.base import document, instant, metadata
 
+# The registry as decisions saw it, stored once per content: with it, the policy version, the
+# learner version and the seed, any decision can be recomputed exactly.
+model_snapshots = sa.Table(
+    "model_snapshots",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    document("cards"),
+    instant("created_at", default_now=True),
+)
+
 decisions = sa.Table(
     "decisions",
     metadata,
@@ -37,6 +47,10 @@ decisions = sa.Table(
     document("margin", nullable=True),
     sa.Column("seed", sa.BigInteger, nullable=False),
     sa.Column("learner_version", sa.BigInteger, nullable=False),
+    sa.Column("model_snapshot_id", sa.Uuid, nullable=False),
+    sa.Column("exploration_spent_usd", sa.Double, nullable=False),
+    # Predicted utility given up against the best candidate: what exploring cost.
+    sa.Column("regret_usd", sa.Double, nullable=False),
     sa.Column("prompt_hash", sa.Text, nullable=False),
     sa.Column("session_hash", sa.Text),
     document("text", nullable=True),

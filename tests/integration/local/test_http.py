@@ -298,6 +298,7 @@ async def test_environment_killed_while_idle_is_replaced(start: Start) -> None:
     pid = (await running.do()).json()["pid"]
     os.kill(pid, 9)
     await eventually(lambda: not is_running(pid))
+    await asyncio.sleep(0.1)  # until the cloud has heard of it; sooner it would be a 502
     assert (await running.do()).status_code == 200
 
 

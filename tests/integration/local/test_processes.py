@@ -130,6 +130,17 @@ async def test_acknowledged_events_survive_the_death_of_the_cloud(
 
 
 @pytest.mark.anyio
+async def test_large_logs_are_moved_aside(start: Start, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "Probe.log").write_bytes(b"old\n" * 5_000_000)
+    running = await start()
+    await running.do(print="new")
+    assert (logs / "Probe.log").read_text().startswith("new\n")
+    assert (logs / "Probe.log.1").stat().st_size == 20_000_000
+
+
+@pytest.mark.anyio
 async def test_stop_lets_a_request_finish_and_leaves_no_process(start: Start) -> None:
     running = await start()
     pid = (await running.do("/api/single")).json()["pid"]

@@ -95,8 +95,8 @@ class Runner:
         schedule = Schedule(
             name="s", arn="arn", function="F", expression=expression, timezone="UTC", input=None
         )
-        scheduler = Scheduler(clock, anchors, self._fire)
-        self.task = asyncio.create_task(scheduler.run(schedule))
+        scheduler = Scheduler([schedule], clock, anchors, self._fire)
+        self.task = asyncio.create_task(scheduler.run())
 
     async def _fire(self, schedule: Schedule, event: str) -> None:
         assert schedule.function == "F"
@@ -158,3 +158,15 @@ def test_input_knows_its_context() -> None:
         "at": "2026-11-22T12:00:00Z",
         "by": "arn:s",
     }
+
+
+def test_bad_expression_is_found_before_anything_starts(clock: VirtualClock) -> None:
+    schedule = Schedule(
+        name="s", arn="a", function="F", expression="rate(x)", timezone="UTC", input=None
+    )
+    with pytest.raises(TemplateError):
+        Scheduler([schedule], clock, MemoryAnchors(), fire=never)
+
+
+async def never(schedule: Schedule, event: str) -> None:
+    pytest.fail(f"{schedule.name} fired {event}")

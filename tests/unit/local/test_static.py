@@ -114,8 +114,9 @@ async def test_every_file_has_security_headers(site: StaticSite) -> None:
     for path in ("/", "/assets/index-BcD3_fGh.js"):
         response = await get(site, path)
         policy = header(response, "content-security-policy")
-        assert "default-src 'self'" in policy
+        assert "default-src 'none'" in policy
         assert "script-src 'self';" in policy
+        assert "unsafe" not in policy
         assert "frame-ancestors 'none'" in policy
         assert header(response, "x-content-type-options") == "nosniff"
         assert header(response, "referrer-policy")
@@ -131,4 +132,4 @@ async def test_dashboard_is_read_only(site: StaticSite, method: str) -> None:
 async def test_missing_build_says_how_to_make_it(tmp_path: Path) -> None:
     response = await get(StaticSite(tmp_path / "absent"), "/")
     assert response.status == 503
-    assert b"make web" in response.body
+    assert b"npm --prefix web run build" in response.body

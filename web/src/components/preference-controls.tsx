@@ -22,19 +22,20 @@ export function ThemeControl() {
   );
 }
 
+const NAMES = { en: "English", ko: "한국어" } as const;
+
 /** Names the other language in that language, for those who cannot read this one. */
 export function LanguageControl() {
   const { language, change } = usePreferences();
   const other = language === "en" ? "ko" : "en";
   return (
-    <IconButton
-      label={other === "ko" ? "한국어로 보기" : "Switch to English"}
+    <button
+      type="button"
       lang={other}
       onClick={() => change({ language: other })}
+      className="h-8 rounded-md px-2 text-xs font-medium whitespace-nowrap text-ink-2 transition-colors hover:bg-sunken hover:text-ink"
     >
-      <span aria-hidden="true" className="text-xs font-semibold">
-        {other === "ko" ? "한" : "EN"}
-      </span>
-    </IconButton>
+      {NAMES[other]}
+    </button>
   );
 }

@@ -86,7 +86,7 @@ export const text = defineText(
     score: "점수",
     explored: "탐색",
     exploredHint: "가장 좋아 보여서가 아니라 배우기 위해 선택됨",
-    open: (model, time) => `${time}에 ${model}을(를) 고른 결정 열기`,
+    open: (model, time) => `${time} 결정 열기: ${model}`,
     empty: "아직 결정이 없습니다. 모델 “auto”로 요청을 보내면 몇 초 안에 나타납니다.",
     emptyLevel: (level) => `아직 ${level}의 결정이 없습니다.`,
     pending: "대기",
@@ -102,7 +102,7 @@ export const text = defineText(
     strategy: "전략",
     why: "이유",
     flips: (model, change, gap) =>
-      `${change}이면 ${model}이(가) 선택됩니다. 현재 차이는 ${gap}입니다.`,
+      `${model} 모델은 ${change}일 때 선택됩니다. 현재 차이는 ${gap}입니다.`,
     candidates: "후보",
     quality: "품질",
     probability: "확률",

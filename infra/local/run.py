@@ -28,6 +28,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 _STOP_TIMEOUT_S = 15.0
 # Functions on this host talk to the local bus; the prompts of the demo may be read.
 _FUNCTION_ENVIRONMENT = {"DAVINCI_BUS": "local", "DAVINCI_STORE_TEXT": "1"}
+# What models may name as env:NAME; functions see nothing else of the shell.
+_PROVIDER_KEY_SUFFIX = "_API_KEY"
 
 
 def run(environ: Mapping[str, str]) -> int:
@@ -67,7 +69,8 @@ async def _serve(
         database_url=database_url,
         home=home.path,
         public_port=int(replay.public_url.rpartition(":")[2]),
-        environment=_FUNCTION_ENVIRONMENT,
+        environment=_FUNCTION_ENVIRONMENT
+        | {k: v for k, v in os.environ.items() if k.endswith(_PROVIDER_KEY_SUFFIX)},
         parameters={"Stage": "dev", "DatabaseUrl": database_url},
     )
     async with AsyncExitStack() as stack:

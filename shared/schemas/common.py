@@ -74,13 +74,14 @@ def strictly_json(value: Any) -> Any:
 class Request(BaseModel):
     """What callers send: an unknown member is an error that names it, never ignored."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    # Built at first use: a request needs the shapes of its own route, not of all.
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class Response(BaseModel):
     """What we answer."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class ProblemField(Response):

@@ -63,7 +63,7 @@ class System:
                 cwd=ROOT, env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
-        self.wait(lambda: self._is_healthy(), "a healthy /health")
+        self.wait(self._is_healthy, "a healthy /health")
 
     def environment(self) -> dict[str, str]:
         return {
@@ -86,7 +86,10 @@ class System:
         """Return how many lines the driver's journal holds."""
         return self.journal.read_bytes().count(b"\n") if self.journal.exists() else 0
 
-    def wait(self, condition: Callable[[], bool], what: str, timeout_s: float = _START_TIMEOUT_S) -> None:
+    def wait(
+        self, condition: Callable[[], bool], what: str, timeout_s: float = _START_TIMEOUT_S
+    ) -> None:
+        """Wait until ``condition`` holds; fail with the log's tail if it dies or takes too long."""
         deadline = time.monotonic() + timeout_s
         while not condition():
             died = self.process is not None and self.process.poll() is not None

@@ -17,7 +17,8 @@ def test_what_was_acknowledged_survives_kill_9_exactly_once(tmp_path: Path) -> N
         system.kill_group()
         before = system.journal.read_bytes()
         system.start()
-        assert system.journal.read_bytes()[: before.rfind(b"\n") + 1] == before[: before.rfind(b"\n") + 1]
+        whole_lines = before[: before.rfind(b"\n") + 1]  # the kill may have torn the last one
+        assert system.journal.read_bytes().startswith(whole_lines)
     system.wait_for_replay()
     checked = system.command("verify", "--json")
     assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -17,7 +17,8 @@ def answer(text: str = "Hello.", **usage: int) -> Behaviour:
 
     def behave(handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
         body = {
-            "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": request["model"],
+            "id": "chatcmpl-1", "object": "chat.completion", "created": 1,
+            "model": request["model"],
             "choices": [
                 {"index": 0, "finish_reason": "stop",
                  "message": {"role": "assistant", "content": text}}
@@ -67,7 +68,7 @@ class FakeUpstream:
                 outer.requests.append(request)
                 outer.behaviours.get(request["model"], _DEFAULT)(self, request)
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, *args: object) -> None:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -118,6 +118,7 @@ export function createTraffic(now = Date.now(), perSecond = 0.5) {
       strategy: "epsilon_greedy",
       explored: chosen !== ranked[0],
       requested_model: "auto",
+      regret_usd: Math.max(0, round(ranked[0].utility_usd - chosen.utility_usd, 8)),
       track: "stable",
       learner_version: serial,
       tokens_in: Math.floor(tokens * 0.6),

@@ -251,6 +251,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/learning/feedback/batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Judge up to 100 answers
+         * @description Report many judgements; a bad item gets its problem and does not fail the others.
+         */
+        post: operations["learning_record_feedback_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/learning/metrics": {
         parameters: {
             query?: never;
@@ -263,6 +283,46 @@ export interface paths {
          * @description Return how serving and learning fared, in all and per level.
          */
         get: operations["learning_metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/learning/rebuild": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Fold the log again and compare
+         * @description Fold the whole log from zero and say whether the live state is identical. Writes nothing.
+         */
+        post: operations["learning_rebuild"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/learning/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Experiences in order, as NDJSON
+         * @description Return context, action probabilities, action, propensity and reward of judged decisions.
+         */
+        get: operations["learning_replay"];
         put?: never;
         post?: never;
         delete?: never;
@@ -368,7 +428,7 @@ export interface paths {
         };
         /**
          * List decisions
-         * @description List decisions, newest first.
+         * @description List decisions, newest first; as CSV the next page's cursor is in `x-next-cursor`.
          */
         get: operations["neural_history"];
         put?: never;
@@ -433,6 +493,46 @@ export interface paths {
          * @description Decide only: the decision is recorded, no model is called.
          */
         post: operations["neural_route"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/neural/route/batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Decide for up to 100 prompts
+         * @description Decide for each item in order; a bad item gets its problem and does not fail the others.
+         */
+        post: operations["neural_route_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/neural/simulate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What would happen
+         * @description Decide as things stand and under other policies, prices or outages. Writes nothing.
+         */
+        post: operations["neural_simulate"];
         delete?: never;
         options?: never;
         head?: never;
@@ -677,6 +777,38 @@ export interface components {
             next_cursor: string | null;
         };
         /**
+         * BatchItem
+         * @description The answer to one item: a decision or a problem.
+         */
+        BatchItem: {
+            decision: components["schemas"]["DecisionOut"] | null;
+            /** Index */
+            index: number;
+            problem: components["schemas"]["Problem"] | null;
+        };
+        /** BatchOut */
+        BatchOut: {
+            /** Items */
+            items: components["schemas"]["BatchItem"][];
+        };
+        /**
+         * BatchRequest
+         * @description Up to 100 route requests; each is checked on its own.
+         */
+        BatchRequest: {
+            /**
+             * Items
+             * @example [
+             *       {
+             *         "prompt": "Prove that 17 is prime."
+             *       }
+             *     ]
+             */
+            items: {
+                [key: string]: unknown;
+            }[];
+        };
+        /**
          * CandidateOut
          * @description One registered model as the decision saw it.
          */
@@ -872,6 +1004,13 @@ export interface components {
              * @description Probability with which the policy chose this model for this context, fixed at decision time. Needed to evaluate other policies on this decision.
              */
             propensity: number;
+            /**
+             * Regret Usd
+             * @description Predicted utility given up to explore, USD.
+             */
+            regret_usd: number;
+            /** @description Only with ?replay=true. */
+            replay?: components["schemas"]["ReplayOut"] | null;
             /** Requested Model */
             requested_model: string;
             /** Seed */
@@ -946,6 +1085,11 @@ export interface components {
              * @description Probability with which the policy chose this model for this context, fixed at decision time. Needed to evaluate other policies on this decision.
              */
             propensity: number;
+            /**
+             * Regret Usd
+             * @description Predicted utility given up to explore, USD.
+             */
+            regret_usd: number;
             /** Requested Model */
             requested_model: string;
             /** Strategy */
@@ -1035,6 +1179,44 @@ export interface components {
             score: number;
             /** Source */
             source: string;
+        };
+        /**
+         * FeedbackBatch
+         * @description Up to 100 judgements; each is checked on its own.
+         */
+        FeedbackBatch: {
+            /**
+             * Items
+             * @example [
+             *       {
+             *         "decision_id": "dec_019ab3c4d5e67f8091a2b3c4d5e6f708",
+             *         "score": 1
+             *       }
+             *     ]
+             */
+            items: {
+                [key: string]: unknown;
+            }[];
+        };
+        /**
+         * FeedbackBatchItem
+         * @description The answer to one item: the stored judgement or a problem.
+         */
+        FeedbackBatchItem: {
+            /**
+             * Added
+             * @description False: this source had judged the same before.
+             */
+            added: boolean;
+            feedback: components["schemas"]["Feedback"] | null;
+            /** Index */
+            index: number;
+            problem: components["schemas"]["Problem"] | null;
+        };
+        /** FeedbackBatchOut */
+        FeedbackBatchOut: {
+            /** Items */
+            items: components["schemas"]["FeedbackBatchItem"][];
         };
         /**
          * FeedbackCreate
@@ -1922,6 +2104,13 @@ export interface components {
             /** Version */
             version: number;
         };
+        /** PriceOverride */
+        PriceOverride: {
+            /** Input Usd Per Mtok */
+            input_usd_per_mtok: number;
+            /** Output Usd Per Mtok */
+            output_usd_per_mtok: number;
+        };
         /**
          * Problem
          * @description RFC 9457 problem: every error under /api has this shape.
@@ -1981,12 +2170,51 @@ export interface components {
             oldest_age_s: number | null;
         };
         /**
+         * Rebuild
+         * @description The log folded from zero, compared with the live learner state.
+         */
+        Rebuild: {
+            /** Events */
+            events: number;
+            /** Folded To */
+            folded_to: number;
+            /**
+             * Identical
+             * @description None: the log is too long for one request.
+             */
+            identical: boolean | null;
+            /**
+             * State Version
+             * @description The live state's version: a sequence of the log.
+             */
+            state_version: number;
+            /** Took Ms */
+            took_ms: number;
+            /** Updates */
+            updates: number;
+        };
+        /**
          * RefreshRequest
          * @description For clients without cookies; browsers send none.
          */
         RefreshRequest: {
             /** Refresh Token */
             refresh_token?: string | null;
+        };
+        /**
+         * ReplayOut
+         * @description Whether a stored decision comes out identical when it is made again.
+         */
+        ReplayOut: {
+            /** Differences */
+            differences: string[];
+            /**
+             * Identical
+             * @description None: it cannot be recomputed, see impossible.
+             */
+            identical: boolean | null;
+            /** Impossible */
+            impossible: string | null;
         };
         /** Root */
         Root: {
@@ -2045,6 +2273,73 @@ export interface components {
             session_id?: string | null;
             /** Task Type */
             task_type?: string | null;
+        };
+        /**
+         * SimulateOut
+         * @description As things stand, and as supposed; both drawn with the same seed.
+         */
+        SimulateOut: {
+            /** @description None: no model is eligible today. */
+            baseline: components["schemas"]["SimulatedDecision"] | null;
+            /**
+             * Changed
+             * @description Whether the best model differs.
+             */
+            changed: boolean;
+            simulated: components["schemas"]["SimulatedDecision"];
+        };
+        /**
+         * SimulateRequest
+         * @description A request, and what to suppose. Without a policy the default one decides.
+         */
+        SimulateRequest: {
+            /** @description A draft that is stored nowhere. */
+            document?: components["schemas"]["PolicyDocument"] | null;
+            /** Outages */
+            outages?: string[];
+            /**
+             * Policy
+             * @description A policy's name.
+             */
+            policy?: string | null;
+            /** Prices */
+            prices?: {
+                [key: string]: components["schemas"]["PriceOverride"];
+            };
+            request: components["schemas"]["RouteRequest"];
+            /**
+             * Version
+             * @description Of that policy; default: the active one.
+             */
+            version?: number | null;
+        };
+        /**
+         * SimulatedDecision
+         * @description What would be chosen; nothing of it is stored.
+         */
+        SimulatedDecision: {
+            /** Candidates */
+            candidates: components["schemas"]["CandidateOut"][];
+            /** Fallbacks */
+            fallbacks: string[];
+            /**
+             * Level
+             * @enum {string}
+             */
+            level: "L1" | "L2" | "L3" | "L4";
+            /**
+             * Level Source
+             * @enum {string}
+             */
+            level_source: "caller" | "task" | "classifier" | "default";
+            margin: components["schemas"]["MarginOut"] | null;
+            /** Model */
+            model: string;
+            policy: components["schemas"]["PolicyRef"];
+            /** Propensity */
+            propensity: number;
+            /** Why */
+            why: string;
         };
         /** Status */
         Status: {
@@ -3014,6 +3309,110 @@ export interface operations {
             };
         };
     };
+    learning_record_feedback_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FeedbackBatch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedbackBatchOut"];
+                };
+            };
+            /** @description The body is not valid JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Credentials are missing or invalid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credentials do not grant this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not application/json. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The input does not fit; every fault is listed. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something failed on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Temporarily unavailable. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     learning_metrics: {
         parameters: {
             query?: {
@@ -3033,6 +3432,141 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LearningMetrics"];
+                };
+            };
+            /** @description Credentials are missing or invalid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credentials do not grant this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The input does not fit; every fault is listed. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something failed on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Temporarily unavailable. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    learning_rebuild: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rebuild"];
+                };
+            };
+            /** @description Credentials are missing or invalid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credentials do not grant this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something failed on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Temporarily unavailable. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    learning_replay: {
+        parameters: {
+            query?: {
+                /** @description Lines a page. */
+                limit?: number;
+                /** @description next_cursor of the previous page. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One experience a line; `x-next-cursor` is what `cursor` takes next. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": unknown;
                 };
             };
             /** @description Credentials are missing or invalid. */
@@ -3531,7 +4065,10 @@ export interface operations {
     };
     neural_get_decision: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Recompute it and say whether it is identical. */
+                replay?: boolean;
+            };
             header?: never;
             path: {
                 decision_id: string;
@@ -3622,6 +4159,8 @@ export interface operations {
                 policy?: string | null;
                 task_type?: string | null;
                 caller?: string | null;
+                /** @description Explored at this cost. */
+                min_regret_usd?: number | null;
                 /** @description Items a page. */
                 limit?: number;
                 /** @description next_cursor of the previous page. */
@@ -3633,13 +4172,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description A page, or CSV with `Accept: text/csv`. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["DecisionPage"];
+                    "text/csv": unknown;
                 };
             };
             /** @description Credentials are missing or invalid. */
@@ -3844,6 +4384,224 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DecisionOut"];
+                };
+            };
+            /** @description The body is not valid JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Credentials are missing or invalid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credentials do not grant this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not application/json. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The input does not fit; every fault is listed. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something failed on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Temporarily unavailable. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    neural_route_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BatchRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchOut"];
+                };
+            };
+            /** @description The body is not valid JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Credentials are missing or invalid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credentials do not grant this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not application/json. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The input does not fit; every fault is listed. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something failed on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Temporarily unavailable. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    neural_simulate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SimulateRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SimulateOut"];
                 };
             };
             /** @description The body is not valid JSON. */

@@ -1,6 +1,6 @@
 /**
  * Short names for the shapes of the API that the dashboard reads. They are generated from
- * `openapi.json` (`npm run gen`). Fractions are in [0, 1], money in US dollars, latency in
+ * the OpenAPI document (`npm run gen`). Fractions are in [0, 1], money in US dollars, latency in
  * milliseconds; null is "not known".
  */
 

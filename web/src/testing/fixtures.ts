@@ -134,6 +134,7 @@ export function makeDecision(values: Partial<Decision> = {}): Decision {
     },
     feedback: [makeFeedback()],
     requested_model: "auto",
+    regret_usd: 0,
     track: "stable",
     learner_version: 12,
     tokens_in: 210,

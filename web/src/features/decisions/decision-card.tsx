@@ -98,6 +98,9 @@ function Choice({ decision }: { decision: Decision }) {
         </Fact>
         <Fact name={words.propensity} title={words.propensityHint}>
           {format.percent(decision.propensity, 2)}
+          {decision.regret_usd > 0 && (
+            <p className="text-2xs text-ink-3">{words.givenUp(format.usd(decision.regret_usd))}</p>
+          )}
         </Fact>
         <Fact name={words.policy}>
           {shared.policyVersion(policy.name, format.countExact(policy.version))}

@@ -29,7 +29,7 @@ export function DecisionsPanel({ level, onLevel, selected, onSelect }: Decisions
   return (
     <Panel
       title={words.title}
-      note={query.data && words.note(format.count(query.data.items.length))}
+      note={query.data?.items.length ? words.note(format.count(query.data.items.length)) : null}
       actions={
         <Segments
           label={words.filter}

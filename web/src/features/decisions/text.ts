@@ -30,6 +30,7 @@ export const text = defineText(
     copy: "Copy the id",
     copied: "Copied",
     chosen: "Chosen model",
+    givenUp: (usd: string) => `${usd} of utility given up to explore`,
     confidence: (percent: string, source: string) => `${percent} sure, from ${source}`,
     sources: {
       caller: "the caller",
@@ -96,6 +97,7 @@ export const text = defineText(
     copy: "ID 복사",
     copied: "복사됨",
     chosen: "선택된 모델",
+    givenUp: (usd) => `탐색을 위해 포기한 효용 ${usd}`,
     confidence: (percent, source) => `확신 ${percent}, 근거: ${source}`,
     sources: { caller: "호출자", task: "작업", classifier: "분류기", default: "기본값" },
     task: "작업",

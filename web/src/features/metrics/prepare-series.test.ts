@@ -1,6 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { MINUTE_MS, makeBucket, makeMetrics, NOON } from "@/testing/fixtures";
-import { type Axis, isAlone, prepareSeries, sparkPath, windowAxis } from "./prepare-series";
+import {
+  type Axis,
+  isAlone,
+  prepareSeries,
+  sparkPath,
+  sparkValues,
+  valueRange,
+  windowAxis,
+} from "./prepare-series";
 
 const at = (minute: number) => NOON + minute * MINUTE_MS;
 const axis = (buckets: number): Axis => ({ fromMs: NOON, bucketMs: MINUTE_MS, buckets });
@@ -61,6 +69,39 @@ describe("prepareSeries", () => {
 it("finds points that a line cannot show", () => {
   const { points } = prepareSeries([makeBucket(1)], "latency", axis(4));
   expect([0, 1, 2].map((index) => isAlone(points, index))).toEqual([false, true, false]);
+  const open = prepareSeries([makeBucket(3)], "latency", axis(4)).points;
+  expect(isAlone(open, 3, "filling")).toBe(true);
+});
+
+describe("valueRange", () => {
+  const success = (rate: number) =>
+    prepareSeries([makeBucket(0, { success_rate: rate })], "success", axis(3)).points;
+
+  it("looks closely at success, just below the worst bucket", () => {
+    expect(valueRange("success", success(0.994))).toEqual([0.98, 1]);
+    expect(valueRange("success", success(1))).toEqual([0.99, 1]);
+    expect(valueRange("success", success(0))).toEqual([0, 1]);
+  });
+
+  it("starts at zero, except for rewards, which may lie below", () => {
+    expect(valueRange("latency", [])[0]).toBe(0);
+    expect(valueRange("reward", [])[0]).toBeUndefined();
+  });
+});
+
+describe("sparkValues", () => {
+  it("leaves out the open bucket and the time before anything was measured", () => {
+    const measured = Array.from({ length: 20 }, (_, index) => makeBucket(20 + index));
+    const values = sparkValues(prepareSeries(measured, "requests", axis(40)).points);
+    expect(values).toHaveLength(19);
+    expect(values[0]).toBe(10);
+  });
+
+  it("does not make a curve out of two points", () => {
+    const measured = [makeBucket(37), makeBucket(38), makeBucket(39)];
+    const values = sparkValues(prepareSeries(measured, "requests", axis(40)).points);
+    expect(values).toHaveLength(12);
+  });
 });
 
 describe("sparkPath", () => {

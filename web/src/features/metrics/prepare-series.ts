@@ -80,9 +80,36 @@ function openLastBucket(points: Point[], shape: PreparedSeries["shape"]): void {
 }
 
 /** Whether a line through the points would not show this one, because both neighbours are gaps. */
-export function isAlone(points: readonly Point[], index: number): boolean {
-  const has = (at: number) => (points[at]?.value ?? null) !== null;
+export function isAlone(
+  points: readonly Point[],
+  index: number,
+  field: "value" | "filling" = "value",
+): boolean {
+  const has = (at: number) => (points[at]?.[field] ?? null) !== null;
   return has(index) && !has(index - 1) && !has(index + 1);
+}
+
+/** The ends of the value axis; undefined lets the chart choose. */
+export function valueRange(
+  metric: MetricId,
+  points: readonly Point[],
+): readonly [number | undefined, number | undefined] {
+  if (metric === "reward") return [undefined, undefined];
+  if (metric !== "success") return [0, undefined];
+  // Success lives close to 100 %: start one percentage point below the worst bucket.
+  const known = points.flatMap(({ value, filling }) => value ?? filling ?? []);
+  const lowest = Math.min(1, ...known);
+  return [Math.max(0, Math.floor(lowest * 100 - 1) / 100), 1];
+}
+
+/** Fewer buckets than this would make a curve out of nearly nothing. */
+const SHORTEST_SPARK = 12;
+
+/** The values of a small curve: full buckets only, without the gap before the first of them. */
+export function sparkValues(points: readonly Point[]): (number | null)[] {
+  const values = points.slice(0, -1).map(({ value }) => value);
+  const first = values.findIndex((value) => value !== null);
+  return values.slice(Math.max(0, Math.min(first, values.length - SHORTEST_SPARK)));
 }
 
 /** An SVG path through the values in a box of the given size; it is interrupted at gaps. */

@@ -8,7 +8,7 @@ import { useFormat, useText } from "@/i18n/language";
 import { METRICS, type MetricId } from "@/lib/metric";
 import { WINDOW_MS } from "@/lib/window";
 import { useLive } from "@/live/live";
-import { prepareSeries } from "./prepare-series";
+import { prepareSeries, sparkValues } from "./prepare-series";
 import { text } from "./text";
 import { Tile, type TileProps } from "./tile";
 import { useAxis } from "./use-axis";
@@ -31,9 +31,9 @@ export function Tiles({ window, metric, onMetric }: TilesProps) {
     );
   }
   return (
-    <section aria-label={words.title} aria-busy={query.isPending} className="relative">
+    <section aria-label={words.title} aria-busy={query.isPending}>
       {query.data && query.isError && (
-        <div className="absolute -top-6 right-0">
+        <div className="mb-2 flex justify-end">
           <StaleBadge updatedAt={query.dataUpdatedAt} />
         </div>
       )}
@@ -74,8 +74,7 @@ function Figures({ metrics, fetchedAt, window, metric, onMetric }: FiguresProps)
   // The sparkline leaves out the bucket that is still filling: its dip would mean nothing.
   const axis = useAxis(metrics, fetchedAt);
   const sparks = useMemo(() => {
-    const values = (id: MetricId) =>
-      prepareSeries(metrics.series, id, axis).points.map((point) => point.value);
+    const values = (id: MetricId) => sparkValues(prepareSeries(metrics.series, id, axis).points);
     return new Map(METRICS.map((id) => [id, values(id)]));
   }, [metrics.series, axis]);
 

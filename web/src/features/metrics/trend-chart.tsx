@@ -11,7 +11,7 @@ import {
 } from "recharts";
 import { useFormat, useText } from "@/i18n/language";
 import type { MetricId } from "@/lib/metric";
-import { isAlone, type Point, type PreparedSeries } from "./prepare-series";
+import { isAlone, type Point, type PreparedSeries, valueRange } from "./prepare-series";
 import { text } from "./text";
 import { timeTicks } from "./time-ticks";
 import { useMetricFormat } from "./use-metric-format";
@@ -32,7 +32,7 @@ function TrendChart({ series, metric }: TrendChartProps) {
   const { points, bucketMs, shape } = series;
   const fromMs = points[0]?.at ?? 0;
   const toMs = points.at(-1)?.at ?? 0;
-  const startsAtZero = metric !== "success" && metric !== "reward";
+  const [low = "auto", high = "auto"] = valueRange(metric, points);
   return (
     <ResponsiveContainer width="100%" height="100%" minHeight={220}>
       <ComposedChart
@@ -57,7 +57,7 @@ function TrendChart({ series, metric }: TrendChartProps) {
           tick={TICK}
           tickLine={false}
           axisLine={false}
-          domain={startsAtZero ? [0, "auto"] : ["auto", "auto"]}
+          domain={[low, high]}
           tickFormatter={(value: number) => exact(value)}
         />
         <Tooltip
@@ -89,13 +89,9 @@ function TrendChart({ series, metric }: TrendChartProps) {
               dataKey="value"
               stroke={COLOR}
               strokeWidth={1.75}
-              dot={({ key, cx, cy, index }) =>
-                isAlone(points, index) ? (
-                  <circle key={key} cx={cx} cy={cy} r={2} fill={COLOR} />
-                ) : (
-                  <g key={key} />
-                )
-              }
+              dot={({ key, cx, cy, index }) => (
+                <LonePoint key={key} cx={cx} cy={cy} isShown={isAlone(points, index)} />
+              )}
               isAnimationActive={false}
             />
             <Line
@@ -103,7 +99,9 @@ function TrendChart({ series, metric }: TrendChartProps) {
               stroke={COLOR}
               strokeWidth={1.75}
               strokeDasharray="2 4"
-              dot={false}
+              dot={({ key, cx, cy, index }) => (
+                <LonePoint key={key} cx={cx} cy={cy} isShown={isAlone(points, index, "filling")} />
+              )}
               activeDot={false}
               isAnimationActive={false}
             />
@@ -112,6 +110,11 @@ function TrendChart({ series, metric }: TrendChartProps) {
       </ComposedChart>
     </ResponsiveContainer>
   );
+}
+
+/** A measured bucket between two gaps, which no line would show. */
+function LonePoint({ cx, cy, isShown }: { cx?: number; cy?: number; isShown: boolean }) {
+  return isShown ? <circle cx={cx} cy={cy} r={2.5} fill={COLOR} stroke="none" /> : <g />;
 }
 
 function Readout({ point, points, metric }: { point: Point; points: Point[]; metric: MetricId }) {

@@ -12,7 +12,7 @@ export function TrendTable({ series, metric }: { series: PreparedSeries; metric:
   const { exact } = useMetricFormat(metric);
   const lastAt = series.points.at(-1)?.at;
   return (
-    <ScrollRegion label={words[metric]} className="h-[16.5rem]">
+    <ScrollRegion label={words[metric]} className="h-0 min-h-60 flex-1">
       <table className="w-full text-left">
         <thead className="sticky top-0 bg-surface text-xs text-ink-3">
           <tr>

@@ -23,6 +23,9 @@ _SPANS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(
 _GRAINS = {"1h": "1m", "24h": "1h", "7d": "1h"}
 _BUCKETS = {"1h": timedelta(minutes=1), "24h": timedelta(hours=1), "7d": timedelta(hours=6)}
 _Z_95 = 1.959963984540054
+_Z_95_ONE_SIDED = 1.6448536269514722
+# Below this many judgements a standard error says nothing.
+_LEAST_REWARDS = 20
 
 
 @dataclass(slots=True)
@@ -78,6 +81,7 @@ def metrics_of(connection: sa.Connection, window: Window, now: datetime) -> Lear
         total.add(row)
         levels[row.level].append(row)
     level_figures = [_level(level, levels[level]) for level in LEVELS]
+    regret, regret_se = _weighted_regret(level_figures, levels)
     state = repository.newest_state(connection)
     return LearningMetrics(
         window=window,
@@ -93,7 +97,8 @@ def metrics_of(connection: sa.Connection, window: Window, now: datetime) -> Lear
         latency_p99_ms=sketch.quantile(total.latency, 0.99),
         reward_mean_usd=total.reward_mean,
         quality_mean=total.quality_mean,
-        regret_vs_best_fixed_usd=_weighted_regret(level_figures, levels),
+        regret_vs_best_fixed_usd=regret,
+        regret_se_usd=regret_se,
         exploration_share=total.explored / total.decisions if total.decisions else None,
         exploration_usd=total.exploration_usd,
         updates=state.updates if state is not None else 0,
@@ -104,22 +109,43 @@ def metrics_of(connection: sa.Connection, window: Window, now: datetime) -> Lear
     )
 
 
-def best_fixed(rows: Iterable[AnyRow]) -> tuple[str, float] | None:
-    """Return the single model that would have earned most on these rows, and its mean reward.
+@dataclass(frozen=True, slots=True)
+class FixedModel:
+    """What always choosing one model would have earned per decision, USD, with its error."""
+
+    model: str
+    value: float
+    standard_error: float
+
+
+def best_fixed(rows: Iterable[AnyRow]) -> FixedModel | None:
+    """Return the single model that would have earned most on these rows, as far as is known.
 
     Self-normalised inverse propensity: every reward counts 1/propensity times, so a model that was
-    shown rarely is judged as if it had been shown to everybody.
+    shown rarely is judged as if it had been shown to everybody. The best of many noisy figures is
+    too good to be true, so the one with the best *lower bound* is taken, of those shown often
+    enough to have one.
     """
-    weight: dict[str, float] = defaultdict(float)
-    earned: dict[str, float] = defaultdict(float)
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0] * 6)
     for row in rows:
-        weight[row.model] += row.weight_sum
-        earned[row.model] += row.weighted_reward_sum_usd
-    values = {model: earned[model] / w for model, w in weight.items() if w > 0}
-    if not values:
-        return None
-    leader = max(sorted(values), key=values.__getitem__)
-    return leader, values[leader]
+        parts = (
+            row.rewards, row.weight_sum, row.weighted_reward_sum_usd, row.weight_square_sum,
+            row.weight_square_reward_sum, row.weight_square_reward_square_sum,
+        )  # fmt: skip
+        sums[row.model] = [total + part for total, part in zip(sums[row.model], parts, strict=True)]
+    known = [
+        _fixed(model, *parts[1:]) for model, parts in sums.items() if parts[0] >= _LEAST_REWARDS
+    ]
+    return max(
+        known, key=lambda f: (f.value - _Z_95_ONE_SIDED * f.standard_error, f.model), default=None
+    )
+
+
+def _fixed(model: str, w: float, wr: float, w2: float, w2r: float, w2r2: float) -> FixedModel:
+    """Return the estimate with the delta method's standard error (Owen 2013, section 9.2)."""
+    value = wr / w
+    variance = max(0.0, w2r2 - 2 * value * w2r + value * value * w2) / (w * w)
+    return FixedModel(model, value, math.sqrt(variance))
 
 
 def _level(level: str, rows: list[AnyRow]) -> LevelMetrics:
@@ -134,24 +160,28 @@ def _level(level: str, rows: list[AnyRow]) -> LevelMetrics:
         reward_mean_usd=mean,
         reward_ci_usd=sums.reward_interval,
         quality_mean=sums.quality_mean,
-        leader=best[0] if best is not None else None,
-        regret_vs_best_fixed_usd=best[1] - mean if best is not None and mean is not None else None,
+        leader=best.model if best is not None else None,
+        regret_vs_best_fixed_usd=best.value - mean if best and mean is not None else None,
+        regret_se_usd=best.standard_error if best and mean is not None else None,
         exploration_share=sums.explored / sums.decisions if sums.decisions else None,
         updates=sums.rewards,
     )
 
 
-def _weighted_regret(figures: list[LevelMetrics], levels: dict[str, list[AnyRow]]) -> float | None:
-    regrets = {
-        f.level: f.regret_vs_best_fixed_usd
+def _weighted_regret(
+    figures: list[LevelMetrics], levels: dict[str, list[AnyRow]]
+) -> tuple[float | None, float | None]:
+    """Return the levels' regret weighed by their judgements, and its standard error."""
+    known = [
+        (f.regret_vs_best_fixed_usd, f.regret_se_usd, int(sum(r.rewards for r in levels[f.level])))
         for f in figures
-        if f.regret_vs_best_fixed_usd is not None
-    }
-    judged = {level: int(sum(row.rewards for row in levels[level])) for level in regrets}
-    total = sum(judged.values())
+        if f.regret_vs_best_fixed_usd is not None and f.regret_se_usd is not None
+    ]
+    total = sum(judged for _, _, judged in known)
     if not total:
-        return None
-    return sum(regret * judged[level] for level, regret in regrets.items()) / total
+        return None, None
+    regret = sum(value * judged for value, _, judged in known) / total
+    return regret, math.hypot(*(error * judged for _, error, judged in known)) / total
 
 
 def _series(rows: list[AnyRow], width: timedelta) -> list[MetricsPoint]:

@@ -1,7 +1,7 @@
 """Cold starts: every function's INIT beside that of a hello-world function, as ratios.
 
-The built artifacts are measured, under Lambda's own runtime interface client and emulator, in
-interleaved rounds: a slow minute of the machine slows all functions alike.
+The built artifacts are measured, under Lambda's own runtime interface client and emulator. Hello
+starts right before every function, so that a slow minute of the machine slows both.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from infra.bench.events import CHECKOUT, api_event, load_template
 from infra.bench.progress import say
 from infra.bench.report import Row
 from infra.bench.rie import ColdStart, LambdaRuntime
-from infra.bench.stats import median_ratios
+from infra.bench.stats import paired_ratio
 from infra.local.home import Home
 from infra.local.replay.traffic import load_traffic
 from infra.local.system import Function, System
@@ -56,23 +57,30 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         key = scene.furnish(url, traffic)
         home = Home(folder)
         home.ensure_signing_keys()
-        variables = {
+        # As deployed, but with nothing of AWS behind it.
+        ours = {
             "DATABASE_URL": url,
             "DAVINCI_SIGNING_KEYS": f"file:{home.signing_keys}",
-            "DAVINCI_ENVIRONMENT": "dev",
+            "DAVINCI_BUS": "local",
+            "DAVINCI_RELAY_FUNCTION": "",
         }
         body = scene.route_bodies(traffic, 1)[0]
         events = {name: _first_event(system, f, key, body) for name, f in system.functions.items()}
         events[HELLO] = json.dumps(api_event(system, "GET", "/hello", key)).encode()
         layer = build / "SharedLayer" / "python"
-        code_of = {HELLO: ("hello.handler", folder / HELLO)}
-        code_of |= {name: (f.handler, build / name) for name, f in system.functions.items()}
-        starts: dict[str, list[ColdStart]] = defaultdict(list)
+
+        def start(name: str, handler: str, code: Path, environment: Mapping[str, str]) -> ColdStart:
+            variables = {**environment, **ours}
+            found = runtime.cold_start(handler, (code, layer), variables, events[name])
+            return _check_answer(name, found)
+
+        starts: dict[str, list[tuple[ColdStart, ColdStart]]] = defaultdict(list)
         for round_ in range(1, given.runs + 1):
-            say(f"round {round_} of {given.runs}: {len(events)} cold starts")
-            for name, (handler, code) in code_of.items():
-                start = runtime.cold_start(handler, (code, layer), variables, events[name])
-                starts[name].append(_check_answer(name, start))
+            say(f"round {round_} of {given.runs}: {len(system.functions)} functions after hello")
+            for name, function in system.functions.items():
+                hello = start(HELLO, "hello.handler", folder / HELLO, {})
+                own = start(name, function.handler, build / name, function.environment)
+                starts[name].append((hello, own))
     return _result(starts)
 
 
@@ -102,26 +110,24 @@ def rows(result: dict[str, Any]) -> list[Row]:
     return found
 
 
-def _result(starts: dict[str, list[ColdStart]]) -> dict[str, Any]:
-    inits = {name: [s.init_ms for s in found] for name, found in starts.items()}
-    ratios = median_ratios(inits, HELLO)
+def _result(starts: dict[str, list[tuple[ColdStart, ColdStart]]]) -> dict[str, Any]:
     functions: dict[str, dict[str, Any]] = {}
-    for name, values in inits.items():
-        if name == HELLO:
-            continue
+    for name, pairs in starts.items():
+        inits = [start.init_ms for _, start in pairs]
         functions[name] = {
-            "init_ms": round(statistics.median(values), 1),
-            "ratio": round(ratios[name], 3),
+            "init_ms": round(statistics.median(inits), 1),
+            "ratio": round(paired_ratio(inits, [hello.init_ms for hello, _ in pairs]), 3),
         }
         if name in _FIRST_REQUESTS:
-            first_ms = statistics.median(s.first_ms for s in starts[name])
+            first_ms = statistics.median(start.first_ms for _, start in pairs)
             functions[name]["first_ms"] = round(first_ms, 1)
             functions[name]["first_request"] = " ".join(_FIRST_REQUESTS[name])
+    hellos = [hello for pairs in starts.values() for hello, _ in pairs]
     return {
-        "hello_ms": round(statistics.median(inits[HELLO]), 1),
-        "hello_first_ms": round(statistics.median(s.first_ms for s in starts[HELLO]), 1),
+        "hello_ms": round(statistics.median(hello.init_ms for hello in hellos), 1),
+        "hello_first_ms": round(statistics.median(hello.first_ms for hello in hellos), 1),
         "functions": functions,
-        "runs": len(starts[HELLO]),
+        "runs": min(len(pairs) for pairs in starts.values()),
     }
 
 

@@ -1,10 +1,10 @@
-"""The few statistics that noisy machines allow: percentiles, medians and ratios of medians."""
+"""The few statistics that noisy machines allow: percentiles, and medians of ratios."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -31,10 +31,9 @@ def summary_ms(seconds: Sequence[float]) -> dict[str, float]:
     }
 
 
-def median_ratios(runs: Mapping[str, Sequence[float]], reference: str) -> dict[str, float]:
-    """Return each name's median over the median of ``reference``.
+def paired_ratio(values: Sequence[float], references: Sequence[float]) -> float:
+    """Return the median of each value over the reference that was measured right before it.
 
-    The runs are meant to be interleaved, so that a slow minute of the machine hits all alike.
+    Pairs share their moment, so a machine that is busy for a while hardly moves the ratio.
     """
-    base = statistics.median(runs[reference])
-    return {name: statistics.median(values) / base for name, values in runs.items()}
+    return statistics.median(v / r for v, r in zip(values, references, strict=True))

@@ -31,7 +31,8 @@ GRAINS = {"1m": timedelta(minutes=1), "1h": timedelta(hours=1)}
 _SUMS = (
     "decisions", "explored", "exploration_usd", "successes", "failures", "cost_usd", "tokens_in",
     "tokens_out", "rewards", "reward_sum_usd", "reward_square_sum", "quality_sum", "weight_sum",
-    "weighted_reward_sum_usd",
+    "weighted_reward_sum_usd", "weight_square_sum", "weight_square_reward_sum",
+    "weight_square_reward_square_sum",
 )  # fmt: skip
 
 
@@ -139,6 +140,9 @@ def _amounts(detail_type: str, data: dict[str, Any]) -> dict[str, float] | None:
             "quality_sum": data["score"],
             "weight_sum": weight,
             "weighted_reward_sum_usd": weight * reward,
+            "weight_square_sum": weight * weight,
+            "weight_square_reward_sum": weight * weight * reward,
+            "weight_square_reward_square_sum": (weight * reward) ** 2,
         }
     return None
 

@@ -204,7 +204,7 @@ def log2_of(value: float) -> float:
 
 
 def _count(pattern: re.Pattern[bytes], data: bytes) -> int:
-    return sum(1 for _ in pattern.finditer(data))
+    return len(pattern.findall(data))
 
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)

@@ -74,14 +74,13 @@ def strictly_json(value: Any) -> Any:
 class Request(BaseModel):
     """What callers send: an unknown member is an error that names it, never ignored."""
 
-    # Built at first use: a request needs the shapes of its own route, not of all.
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Response(BaseModel):
     """What we answer."""
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
+    model_config = ConfigDict(frozen=True)
 
 
 class ProblemField(Response):

@@ -55,8 +55,14 @@ class LevelMetrics(Response):
     reward_mean_usd: float | None
     reward_ci_usd: tuple[float, float] | None = Field(description="95 % interval of the mean.")
     quality_mean: float | None
-    leader: str | None = Field(description="Model with the largest estimated value.")
-    regret_vs_best_fixed_usd: float | None
+    leader: str | None = Field(
+        description="Single model with the best lower bound of its estimated value; None: too few "
+        "judgements to tell."
+    )
+    regret_vs_best_fixed_usd: float | None = Field(
+        description="Estimated value of always that model, minus the mean reward."
+    )
+    regret_se_usd: float | None = Field(description="Standard error of that model's value.")
     exploration_share: float | None
     updates: int
 
@@ -90,6 +96,7 @@ class LearningMetrics(Response):
         description="Best single model per level by self-normalised inverse propensity, minus the "
         "mean reward; per decision, USD."
     )
+    regret_se_usd: float | None = Field(description="Standard error of that estimate.")
     exploration_share: float | None
     exploration_usd: float
     updates: int

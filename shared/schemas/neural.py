@@ -246,7 +246,7 @@ class LevelPage(Response):
 class AllocationItem(Response):
     level: LevelName
     model: str
-    planned_share: float = Field(description="Mean probability the policy gave this model.")
+    planned_share: float = Field(description="Probability that the policy gives it now.")
     actual_share: float = Field(description="Share of the level's decisions it received.")
     decisions: int
 

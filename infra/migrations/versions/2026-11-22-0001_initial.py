@@ -332,6 +332,11 @@ def upgrade() -> None:
         sa.Column("quality_sum", sa.Double(), server_default="0", nullable=False),
         sa.Column("weight_sum", sa.Double(), server_default="0", nullable=False),
         sa.Column("weighted_reward_sum_usd", sa.Double(), server_default="0", nullable=False),
+        sa.Column("weight_square_sum", sa.Double(), server_default="0", nullable=False),
+        sa.Column("weight_square_reward_sum", sa.Double(), server_default="0", nullable=False),
+        sa.Column(
+            "weight_square_reward_square_sum", sa.Double(), server_default="0", nullable=False
+        ),
         sa.Column(
             "latency_sketch",
             postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),

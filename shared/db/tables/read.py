@@ -49,6 +49,10 @@ rollups = sa.Table(
     # Sums of 1/propensity and reward/propensity: what "always this model" would have earned.
     sa.Column("weight_sum", sa.Double, nullable=False, server_default="0"),
     sa.Column("weighted_reward_sum_usd", sa.Double, nullable=False, server_default="0"),
+    # Sums of w^2, w^2 r and w^2 r^2: how far that figure can be trusted.
+    sa.Column("weight_square_sum", sa.Double, nullable=False, server_default="0"),
+    sa.Column("weight_square_reward_sum", sa.Double, nullable=False, server_default="0"),
+    sa.Column("weight_square_reward_square_sum", sa.Double, nullable=False, server_default="0"),
     document("latency_sketch", default="{}"),
     sa.PrimaryKeyConstraint("grain", "bucket_at", "level", "model", "policy_version_id", "track"),
     sa.CheckConstraint("grain IN ('1m', '1h')", name="grain"),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.bench.stats import median_ratios, percentile, summary_ms
+from infra.bench.stats import paired_ratio, percentile, summary_ms
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,10 @@ def test_summaries_are_in_milliseconds() -> None:
     assert summary_ms([0.001, 0.002, 0.0034567]) == {"p50": 2.0, "p99": 3.457, "max": 3.457}
 
 
-def test_ratios_compare_medians_so_one_slow_run_changes_nothing() -> None:
-    runs = {"hello": [100.0, 900.0, 110.0], "auth": [165.0, 160.0, 4000.0]}
-    assert median_ratios(runs, "hello") == {"hello": 1.0, "auth": 1.5}
+def test_a_ratio_compares_with_what_was_measured_at_the_same_moment() -> None:
+    assert paired_ratio([150.0, 1500.0, 160.0], [100.0, 1000.0, 40.0]) == 1.5
+
+
+def test_pairs_must_be_whole() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        paired_ratio([1.0, 2.0], [1.0])

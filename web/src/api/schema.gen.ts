@@ -765,7 +765,7 @@ export interface components {
             model: string;
             /**
              * Planned Share
-             * @description Mean probability the policy gave this model.
+             * @description Probability that the policy gives it now.
              */
             planned_share: number;
         };
@@ -1456,6 +1456,11 @@ export interface components {
             /** Quality Mean */
             quality_mean: number | null;
             /**
+             * Regret Se Usd
+             * @description Standard error of that estimate.
+             */
+            regret_se_usd: number | null;
+            /**
              * Regret Vs Best Fixed Usd
              * @description Best single model per level by self-normalised inverse propensity, minus the mean reward; per decision, USD.
              */
@@ -1543,7 +1548,7 @@ export interface components {
             exploration_share: number | null;
             /**
              * Leader
-             * @description Model with the largest estimated value.
+             * @description Single model with the best lower bound of its estimated value; None: too few judgements to tell.
              */
             leader: string | null;
             /**
@@ -1553,7 +1558,15 @@ export interface components {
             level: "L1" | "L2" | "L3" | "L4";
             /** Quality Mean */
             quality_mean: number | null;
-            /** Regret Vs Best Fixed Usd */
+            /**
+             * Regret Se Usd
+             * @description Standard error of that model's value.
+             */
+            regret_se_usd: number | null;
+            /**
+             * Regret Vs Best Fixed Usd
+             * @description Estimated value of always that model, minus the mean reward.
+             */
             regret_vs_best_fixed_usd: number | null;
             /** Requests */
             requests: number;

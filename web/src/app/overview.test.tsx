@@ -72,7 +72,7 @@ it("shows what happened, what was learned and how the parts are", async () => {
   expect(learning.getByText("gemma-2-9b-it")).toBeInTheDocument();
 
   const health = await region("Components");
-  expect(await health.findByText("v0.1.0, up 2 h 15 min")).toBeInTheDocument();
+  expect(await health.findByText("v0.1.0, environment up 2 h 15 min")).toBeInTheDocument();
   expect(screen.getByText("admin@davinci.local (admin)")).toBeInTheDocument();
 });
 

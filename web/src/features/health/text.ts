@@ -4,7 +4,7 @@ export const text = defineText(
   {
     title: "Components",
     service: "Control plane",
-    uptime: (version: string, uptime: string) => `v${version}, up ${uptime}`,
+    uptime: (version: string, uptime: string) => `v${version}, environment up ${uptime}`,
     availability: "Availability, 24 h",
     models: "Models",
     modelCounts: (operational: string, degraded: string, down: string) =>
@@ -23,7 +23,7 @@ export const text = defineText(
   {
     title: "구성 요소",
     service: "컨트롤 플레인",
-    uptime: (version, uptime) => `v${version}, 가동 ${uptime}`,
+    uptime: (version, uptime) => `v${version}, 실행 환경 가동 ${uptime}`,
     availability: "가용성, 24시간",
     models: "모델",
     modelCounts: (operational, degraded, down) =>

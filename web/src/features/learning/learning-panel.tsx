@@ -7,6 +7,7 @@ import { SkeletonRows } from "@/components/skeleton";
 import { NO_VALUE } from "@/i18n/format";
 import { useFormat, useText } from "@/i18n/language";
 import { modelLabels } from "@/lib/model-labels";
+import { HALF_WIDTHS_95, significantSign } from "@/lib/significance";
 import { useLive } from "@/live/live";
 import { type Axis, type LevelRow, position, prepareLevels } from "./prepare-levels";
 import { text } from "./text";
@@ -120,7 +121,7 @@ function Row({ row, axis, labels }: RowProps) {
         </div>
       </td>
       <td className={NUMBER}>
-        <Regret usd={row.regret_vs_best_fixed_usd} />
+        <Regret usd={row.regret_vs_best_fixed_usd} error={row.regret_se_usd} />
       </td>
       <td className={`${NUMBER} hidden lg:table-cell`}>{format.score(row.quality_mean)}</td>
       <td className={`${NUMBER} hidden sm:table-cell`}>{format.percent(row.exploration_share)}</td>
@@ -143,10 +144,19 @@ function Reward({ row }: { row: LevelRow }) {
   );
 }
 
-function Regret({ usd }: { usd: number | null }) {
+/** Coloured only where the difference is more than its uncertainty. */
+function Regret({ usd, error }: { usd: number | null; error: number | null }) {
   const format = useFormat();
-  const tone = usd === null || usd === 0 ? "" : usd < 0 ? "text-ok" : "text-warn";
-  return <span className={tone}>{format.usdSigned(usd)}</span>;
+  const sign = significantSign(usd, error);
+  const tone = sign === 0 ? "" : sign < 0 ? "text-ok" : "text-warn";
+  return (
+    <span className={tone}>
+      {format.usdSigned(usd)}
+      {usd !== null && error !== null && (
+        <span className="ml-1 text-ink-3">± {format.usd(HALF_WIDTHS_95 * error)}</span>
+      )}
+    </span>
+  );
 }
 
 /** The mean as a dot on its interval, with a line at zero. */

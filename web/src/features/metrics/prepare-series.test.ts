@@ -15,23 +15,17 @@ const axis = (buckets: number): Axis => ({ fromMs: NOON, bucketMs: MINUTE_MS, bu
 
 describe("windowAxis", () => {
   it("spans the window from its start to the bucket that is filling", () => {
-    const metrics = makeMetrics({ series: [makeBucket(40)] });
-    expect(windowAxis(metrics, at(60.5))).toEqual({ ...axis(61) });
+    expect(windowAxis(makeMetrics({ series: [makeBucket(40)] }))).toEqual(axis(61));
+    expect(windowAxis(makeMetrics({ series: [] }))).toEqual(axis(61));
+    expect(windowAxis(makeMetrics({ window: "24h", series: [] })).buckets).toBe(25);
   });
 
   it("starts its buckets where the API starts them", () => {
-    const metrics = makeMetrics({
-      window: "7d",
-      series: [{ ...makeBucket(0), at: "2026-02-07T18:00:00Z" }],
-    });
-    const shifted = { ...metrics, since: "2026-02-07T13:00:00Z" };
-    expect(windowAxis(shifted, at(0))).toMatchObject({ fromMs: NOON });
-  });
-
-  it("stays the same until a new bucket begins", () => {
-    const metrics = makeMetrics();
-    expect(windowAxis(metrics, at(3.1))).toEqual(windowAxis(metrics, at(3.9)));
-    expect(windowAxis(metrics, at(3.1))).not.toEqual(windowAxis(metrics, at(4.1)));
+    const late = { ...makeBucket(0), at: "2026-02-07T18:00:00Z" };
+    const since = "2026-02-07T13:00:00Z";
+    const found = windowAxis(makeMetrics({ window: "7d", since, series: [late] }));
+    // From noon of the first day to noon of the last, when the window ends at one o'clock.
+    expect(found).toMatchObject({ fromMs: NOON, buckets: 29 });
   });
 });
 

@@ -1,6 +1,6 @@
 import type { LearningMetrics, MetricsPoint } from "@/api/types";
 import type { MetricId } from "@/lib/metric";
-import { BUCKET_MS } from "@/lib/window";
+import { BUCKET_MS, WINDOW_MS } from "@/lib/window";
 
 /** One bucket of a chart. A null is a gap: nothing was measured, which is not the same as 0. */
 export interface Point {
@@ -37,16 +37,18 @@ export interface Axis {
 
 /**
  * Lays the axis from the start of the window to the bucket that is filling, so that the chart
- * shows the whole window even when little of it was measured.
+ * shows the whole window even when little of it was measured. It follows the server's clock: the
+ * one of this machine may be wrong.
  */
-export function windowAxis(metrics: LearningMetrics, fetchedAt: number): Axis {
-  const bucketMs = BUCKET_MS[metrics.window];
-  const first = metrics.series[0];
-  const since = Date.parse(metrics.since);
+export function windowAxis({ window, since, series }: LearningMetrics): Axis {
+  const bucketMs = BUCKET_MS[window];
+  const sinceMs = Date.parse(since);
+  const first = series[0];
   // Buckets start where the API starts them, which need not be where the window does.
-  const offset = first ? (Date.parse(first.at) - since) % bucketMs : 0;
-  const fromMs = offset > 0 ? since + offset - bucketMs : since + offset;
-  return { fromMs, bucketMs, buckets: Math.max(1, Math.ceil((fetchedAt - fromMs) / bucketMs)) };
+  const offset = first ? (Date.parse(first.at) - sinceMs) % bucketMs : 0;
+  const fromMs = offset > 0 ? sinceMs + offset - bucketMs : sinceMs + offset;
+  const buckets = Math.floor((sinceMs + WINDOW_MS[window] - fromMs) / bucketMs) + 1;
+  return { fromMs, bucketMs, buckets };
 }
 
 /** Puts one metric on the axis. Buckets that the API left out are gaps; the last one is open. */

@@ -6,6 +6,7 @@ import { StaleBadge } from "@/components/stale-badge";
 import { common } from "@/i18n/common";
 import { useFormat, useText } from "@/i18n/language";
 import { METRICS, type MetricId } from "@/lib/metric";
+import { significantSign } from "@/lib/significance";
 import { WINDOW_MS } from "@/lib/window";
 import { useLive } from "@/live/live";
 import { prepareSeries, sparkValues } from "./prepare-series";
@@ -39,13 +40,7 @@ export function Tiles({ window, metric, onMetric }: TilesProps) {
       )}
       <ul className="grid grid-cols-2 gap-3 sm:grid-cols-3 xl:grid-cols-6">
         {query.data ? (
-          <Figures
-            metrics={query.data}
-            fetchedAt={query.dataUpdatedAt}
-            window={window}
-            metric={metric}
-            onMetric={onMetric}
-          />
+          <Figures metrics={query.data} window={window} metric={metric} onMetric={onMetric} />
         ) : (
           <Waiting />
         )}
@@ -66,13 +61,13 @@ function Waiting() {
   ));
 }
 
-type FiguresProps = TilesProps & { metrics: LearningMetrics; fetchedAt: number };
+type FiguresProps = TilesProps & { metrics: LearningMetrics };
 
-function Figures({ metrics, fetchedAt, window, metric, onMetric }: FiguresProps) {
+function Figures({ metrics, window, metric, onMetric }: FiguresProps) {
   const words = useText(text);
   const format = useFormat();
   // The sparkline leaves out the bucket that is still filling: its dip would mean nothing.
-  const axis = useAxis(metrics, fetchedAt);
+  const axis = useAxis(metrics);
   const sparks = useMemo(() => {
     const values = (id: MetricId) => sparkValues(prepareSeries(metrics.series, id, axis).points);
     return new Map(METRICS.map((id) => [id, values(id)]));
@@ -110,6 +105,7 @@ function Figures({ metrics, fetchedAt, window, metric, onMetric }: FiguresProps)
     },
   };
   const regret = metrics.regret_vs_best_fixed_usd;
+  const sign = significantSign(regret, metrics.regret_se_usd);
   return (
     <>
       {METRICS.map((id) => (
@@ -135,9 +131,9 @@ function Figures({ metrics, fetchedAt, window, metric, onMetric }: FiguresProps)
           format.usd(metrics.exploration_usd),
         )}
         detail={
-          regret === null ? "" : regret < 0 ? words.ahead : regret > 0 ? words.behind : words.level
+          regret === null ? "" : sign < 0 ? words.ahead : sign > 0 ? words.behind : words.level
         }
-        detailTone={regret === null || regret === 0 ? "plain" : regret < 0 ? "good" : "bad"}
+        detailTone={sign === 0 ? "plain" : sign < 0 ? "good" : "bad"}
       />
     </>
   );

@@ -57,20 +57,16 @@ export function Trend({ window, metric, view, onView, className }: TrendProps) {
         />
       }
     >
-      {(data) => <Series data={data} fetchedAt={query.dataUpdatedAt} metric={metric} view={view} />}
+      {(data) => <Series data={data} metric={metric} view={view} />}
     </Panel>
   );
 }
 
-interface SeriesInputs {
-  data: LearningMetrics;
-  fetchedAt: number;
-  metric: MetricId;
-}
+type SeriesProps = Pick<TrendProps, "metric" | "view"> & { data: LearningMetrics };
 
-function Series({ data, fetchedAt, metric, view }: SeriesInputs & Pick<TrendProps, "view">) {
+function Series({ data, metric, view }: SeriesProps) {
   const words = useText(text);
-  const axis = useAxis(data, fetchedAt);
+  const axis = useAxis(data);
   const series = useMemo(
     () => prepareSeries(data.series, metric, axis),
     [data.series, metric, axis],

@@ -153,7 +153,9 @@ function Regret({ usd, error }: { usd: number | null; error: number | null }) {
     <span className={tone}>
       {format.usdSigned(usd)}
       {usd !== null && error !== null && (
-        <span className="ml-1 text-ink-3">± {format.usd(HALF_WIDTHS_95 * error)}</span>
+        <span className="ml-1 hidden text-ink-3 lg:inline">
+          ± {format.usd(HALF_WIDTHS_95 * error)}
+        </span>
       )}
     </span>
   );

@@ -156,7 +156,7 @@ async def list_keys(connection: Reader, limit: Limit = 50, cursor: Cursor = None
     operation_id="auth_revoke_key",
     summary="Revoke an API key",
     status_code=204,
-    responses=problems(401, 403, 404),
+    responses=problems(401, 403, 404, 422),
 )
 async def revoke_key(key_id: str, connection: Transaction) -> None:
     """Revoke a key for good; it stops working everywhere within 30 seconds."""

@@ -7,15 +7,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from shared.db.rows import AnyRow
-from shared.db.tables import models, outbox, outcomes
+from shared.db.tables import models, outcomes
+from shared.events.outbox import parameters_of, write_with_event
+
+_WRITE = write_with_event(outcomes)
 
 
 def record_outcome(
     connection: sa.Connection, outcome: dict[str, Any], event: dict[str, Any]
 ) -> None:
     """Write an outcome and its event in one statement."""
-    written = sa.insert(outcomes).values(**outcome).cte("outcome")
-    connection.execute(sa.insert(outbox).values(**event).add_cte(written))
+    connection.execute(_WRITE, parameters_of(outcome, event))
 
 
 def list_models(connection: sa.Connection) -> list[AnyRow]:

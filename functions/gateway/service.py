@@ -130,8 +130,7 @@ def _serve_decided(
                 "usage": answer.usage_source,
             }
         )
-        served = _success(world, recorded, model, answer, settings, engine, attempts)
-        return served
+        return _success(world, recorded, model, answer, settings, engine, attempts)
     _record(engine, recorded, attempts, utc_now(), error_class=failures[-1].error_class)
     raise _failure(failures, recorded)
 

@@ -10,7 +10,16 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.db.rows import AnyRow
-from shared.db.tables import decisions, feedback, learner_states, outcomes, rollups
+from shared.db.tables import (
+    decisions,
+    feedback,
+    learner_states,
+    outcomes,
+    policies,
+    policy_versions,
+    rollups,
+)
+from shared.kit.ids import floor_at
 
 
 def find_judged(connection: sa.Connection, decision_id: UUID) -> AnyRow | None:
@@ -75,3 +84,39 @@ def decisions_of(connection: sa.Connection, ids: list[UUID]) -> list[AnyRow]:
             ).where(d.id.in_(ids))
         )
     )  # fmt: skip
+
+
+def judged_between(
+    connection: sa.Connection, since: datetime, until: datetime, limit: int
+) -> list[AnyRow]:
+    """Return the newest judged decisions of a window with the mean of their rewards."""
+    rewards = (
+        sa.select(feedback.c.decision_id, sa.func.avg(feedback.c.reward_usd).label("reward_usd"))
+        .where(feedback.c.decision_id >= floor_at(since))
+        .group_by(feedback.c.decision_id)
+        .subquery("rewards")
+    )
+    d = decisions.c
+    return list(
+        connection.execute(
+            sa.select(
+                d.id, d.created_at, d.level, d.task_type, d.tokens_in, d.features_version,
+                d.features, d.candidates, d.model, d.propensity, d.request, d.seed,
+                d.learner_version, d.model_snapshot_id, d.exploration_spent_usd,
+                rewards.c.reward_usd,
+            )
+            .join(rewards, rewards.c.decision_id == d.id)
+            .where(d.id >= floor_at(since), d.id < floor_at(until))
+            .order_by(d.id.desc())
+            .limit(limit)
+        )
+    )  # fmt: skip
+
+
+def find_policy_version(connection: sa.Connection, name: str, version: int) -> AnyRow | None:
+    """Return id and document of one version of the named policy."""
+    return connection.execute(
+        sa.select(policy_versions.c.id, policy_versions.c.document)
+        .join(policies, policies.c.id == policy_versions.c.policy_id)
+        .where(policies.c.name == name, policy_versions.c.version == version)
+    ).one_or_none()

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from functions.learning import batch, experiences, service
+from functions.learning.convergence import convergence_of
+from functions.learning.evaluation import evaluate
 from functions.learning.metrics import Window, metrics_of
 from shared.config import get_settings
 from shared.db.engine import get_engine, transaction
+from shared.decisions.process import get_world_cache
+from shared.decisions.snapshot import World
 from shared.events.wake import wake_relay
 from shared.kit.clock import utc_now
 from shared.schemas.learning import (
+    Convergence,
+    EvaluateRequest,
+    EvaluationOut,
     Feedback,
     FeedbackBatch,
     FeedbackBatchOut,
@@ -26,6 +33,13 @@ from shared.web.responses import problems
 from shared.web.session import Reader
 
 router = APIRouter(tags=["learning"])
+
+
+async def _world() -> World:
+    return get_world_cache().get()
+
+
+CurrentWorld = Annotated[World, Depends(_world)]
 
 # Well below API Gateway's 30 s.
 _REBUILD_BUDGET_S = 20.0
@@ -118,3 +132,27 @@ async def metrics(
 ) -> LearningMetrics:
     """Return how serving and learning fared, in all and per level."""
     return metrics_of(connection, window, utc_now())
+
+
+@router.post(
+    "/api/learning/evaluate",
+    operation_id="learning_evaluate",
+    summary="What another policy would have earned",
+    responses=problems(400, 401, 403, 404, 409, 413, 415, 422),
+)
+async def evaluate_target(
+    body: EvaluateRequest, world: CurrentWorld, connection: Reader
+) -> EvaluationOut:
+    """Judge a policy, a draft or a fixed model on logged decisions. Writes nothing."""
+    return evaluate(connection, world, body, utc_now())
+
+
+@router.get(
+    "/api/learning/convergence",
+    operation_id="learning_convergence",
+    summary="Is the best model known?",
+    responses=problems(401, 403),
+)
+async def convergence(connection: Reader) -> Convergence:
+    """Return per level the leader, how certain it is, and since when it is settled."""
+    return convergence_of(connection, utc_now())

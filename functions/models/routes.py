@@ -27,7 +27,9 @@ ModelPath = Annotated[str, Path(max_length=128, examples=["openai/gpt-4o-mini"])
 )
 async def list_models(connection: Reader, limit: Limit = 50, cursor: Cursor = None) -> ModelPage:
     """List registered models by id."""
-    items, more = service.list_page(connection, decode_cursor("models", cursor) if cursor else None, limit)
+    items, more = service.list_page(
+        connection, decode_cursor("models", cursor) if cursor else None, limit
+    )
     return ModelPage(items=items, next_cursor=encode_cursor("models", more) if more else None)
 
 
@@ -47,7 +49,7 @@ async def create_model(body: ModelCreate, response: Response, connection: Transa
     "/api/models/{model_id:path}",
     operation_id="models_get",
     summary="Get a model",
-    responses=problems(401, 403, 404),
+    responses=problems(401, 403, 404, 422),
 )
 async def get_model(model_id: ModelPath, response: Response, connection: Reader) -> Model:
     """Return one model; the ETag is what a change must send back."""

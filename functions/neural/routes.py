@@ -96,7 +96,7 @@ async def simulate(body: SimulateRequest, world: CurrentWorld, connection: Reade
     "/api/neural/decisions/{decision_id}",
     operation_id="neural_get_decision",
     summary="Get a decision",
-    responses=problems(401, 403, 404),
+    responses=problems(401, 403, 404, 422),
 )
 async def get_decision(
     decision_id: str,

@@ -50,7 +50,10 @@ def add(
     connection: sa.Connection, *, name: str, description: str, document: dict[str, Any],
     is_default: bool, created_by: str,
 ) -> UUID | None:  # fmt: skip
-    """Add a policy with its first version in force; None if the name is taken."""
+    """Add a policy with its first version in force; None if the name is taken.
+
+    Of several at once that want to be the default, the first to commit is.
+    """
     policy_id = uuid7()
     done = connection.execute(
         insert(policies)
@@ -58,10 +61,16 @@ def add(
             id=policy_id, name=name, description=description, is_default=is_default,
             active_version=1,
         )
-        .on_conflict_do_nothing(index_elements=["name"])
+        # Any conflict: the name is taken, or another default came first.
+        .on_conflict_do_nothing()
     )  # fmt: skip
     if done.rowcount == 0:
-        return None
+        if not is_default:
+            return None
+        return add(
+            connection, name=name, description=description, document=document, is_default=False,
+            created_by=created_by,
+        )  # fmt: skip
     connection.execute(
         sa.insert(policy_versions).values(
             id=uuid7(), policy_id=policy_id, version=1, document=document, created_by=created_by

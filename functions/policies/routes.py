@@ -22,7 +22,9 @@ router = APIRouter(tags=["policies"])
 )
 async def list_policies(connection: Reader, limit: Limit = 50, cursor: Cursor = None) -> PolicyPage:
     """List policies with the document in force, newest first."""
-    items, more = service.list_page(connection, decode_cursor("policies", cursor) if cursor else None, limit)
+    items, more = service.list_page(
+        connection, decode_cursor("policies", cursor) if cursor else None, limit
+    )
     return PolicyPage(items=items, next_cursor=encode_cursor("policies", more) if more else None)
 
 
@@ -44,7 +46,7 @@ async def create_policy(
     "/api/policies/{policy_id}",
     operation_id="policies_get",
     summary="Get a policy",
-    responses=problems(401, 403, 404),
+    responses=problems(401, 403, 404, 422),
 )
 async def get_policy(policy_id: str, connection: Reader) -> Policy:
     """Return a policy with the document in force."""

@@ -69,7 +69,7 @@ def served_since(connection: sa.Connection, since: datetime) -> list[AnyRow]:
 
 def models_by_status(connection: sa.Connection) -> dict[str, int]:
     rows = connection.execute(sa.select(models.c.status, sa.func.count()).group_by(models.c.status))
-    return dict(rows.tuples().all())
+    return {status: int(count) for status, count in rows}
 
 
 def default_policy(connection: sa.Connection) -> AnyRow | None:

@@ -66,6 +66,8 @@ ACCESS: Mapping[str, Access] = {
     "learning_replay": VIEW,
     "learning_rebuild": OPERATE,
     "learning_metrics": VIEW,
+    "learning_evaluate": OPERATE,
+    "learning_convergence": VIEW,
     "models_list": VIEW,
     "models_create": OPERATE,
     "models_get": VIEW,

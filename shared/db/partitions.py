@@ -52,9 +52,7 @@ def ensure_partitions(connection: sa.Connection, today: date) -> None:
     )
     yesterday = today - timedelta(days=1)
     for table in PARTITIONED:
-        for partition, statements in partition_statements(
-            table, yesterday, DAYS_AHEAD + 2
-        ).items():
+        for partition, statements in partition_statements(table, yesterday, DAYS_AHEAD + 2).items():
             # Asking first avoids the parent's exclusive lock on the ordinary, empty-handed run.
             if partition not in existing:
                 for statement in statements:

@@ -33,10 +33,10 @@ def text_of(messages: Iterable[Mapping[str, Any]]) -> str:
 def modalities_of(messages: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     """Return what a model must understand to read ``messages``; text always."""
     found = {
-        _MODALITY_OF_PART[part["type"]]
+        modality
         for message in messages
         for part in _parts(message.get("content"))
-        if part.get("type") in _MODALITY_OF_PART
+        if (modality := _modality(part)) is not None
     }
     return frozenset({"text", *found})
 
@@ -44,7 +44,7 @@ def modalities_of(messages: Iterable[Mapping[str, Any]]) -> frozenset[str]:
 def tokens_of_parts(messages: Iterable[Mapping[str, Any]]) -> int:
     """Return a rough allowance for parts that are not text."""
     return _TOKENS_PER_PART * sum(
-        part.get("type") in _MODALITY_OF_PART
+        _modality(part) is not None
         for message in messages
         for part in _parts(message.get("content"))
     )
@@ -66,6 +66,11 @@ def _texts(content: object) -> list[str]:
     if isinstance(content, str):
         return [content]
     return [part["text"] for part in _parts(content) if isinstance(part.get("text"), str)]
+
+
+def _modality(part: Mapping[str, Any]) -> str | None:
+    kind = part.get("type")
+    return _MODALITY_OF_PART.get(kind) if isinstance(kind, str) else None
 
 
 def _parts(content: object) -> list[Mapping[str, Any]]:

@@ -18,17 +18,18 @@ import sqlalchemy as sa
 
 from shared.auth.tokens import derived_key
 from shared.config import Settings
-from shared.db.tables import decisions, outbox
+from shared.db.tables import decisions
 from shared.decisions.snapshot import World
 from shared.errors import ConflictError, FieldError, InvalidInputError
 from shared.events.contracts import NeuralRouteCompletedV1
-from shared.events.outbox import outbox_row
+from shared.events.outbox import outbox_row, parameters_of, write_with_event
 from shared.kit.ids import DECISION, floor_at, instant_of, to_text, uuid7
 from shared.routing.decide import decide
 from shared.routing.eligibility import NoEligibleModelError
 from shared.routing.types import Context, Decision, RoutingPolicy, Snapshot
 
 _SESSION_MEMORY = timedelta(hours=1)
+_WRITE = write_with_event(decisions)
 
 
 class NoEligibleModelProblemError(ConflictError):
@@ -142,8 +143,7 @@ def decide_or_explain(
 def record_decision(connection: sa.Connection, recorded: Recorded) -> None:
     """Write the decision and its event in one statement; any open transaction is joined."""
     event = outbox_row(_event(recorded), recorded.created_at)
-    written = sa.insert(decisions).values(**recorded.row).cte("decision")
-    connection.execute(sa.insert(outbox).values(**event).add_cte(written))
+    connection.execute(_WRITE, parameters_of(recorded.row, event))
 
 
 def _event(recorded: Recorded) -> NeuralRouteCompletedV1:

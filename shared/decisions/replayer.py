@@ -31,7 +31,7 @@ def replay_decision(connection: sa.Connection, decision_id: UUID) -> ReplayOut:
     row = connection.execute(sa.select(decisions).where(decisions.c.id == decision_id)).one()
     try:
         recomputed = replay(
-            _context(row),
+            stored_context(row),
             _snapshot(connection, row),
             row.features,
             seed=row.seed,
@@ -81,7 +81,8 @@ def _snapshot(connection: sa.Connection, row: AnyRow) -> Snapshot:
     )
 
 
-def _context(row: AnyRow) -> Context:
+def stored_context(row: AnyRow) -> Context:
+    """Return the context of a stored decision, without its text."""
     facts = row.request
     limits = facts["constraints"]
     allowed = limits["models_allowed"]

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class EventData(BaseModel):
     """Base of all contracts. Members are facts at the time of the event."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     source: ClassVar[str]
     detail_type: ClassVar[str]

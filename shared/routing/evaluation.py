@@ -371,7 +371,7 @@ def bootstrap_interval(
     ends = []
     for z in (normal.inv_cdf(tail), normal.inv_cdf(1.0 - tail)):
         shifted = (bias + z) / max(1e-3, 1.0 - acceleration * (bias + z))
-        ends.append(float(np.quantile(values, normal.cdf(bias + shifted))))
+        ends.append(float(np.quantile(values, normal.cdf(bias + shifted), method="weibull")))
     return Interval(min(ends[0], value), max(ends[1], value))
 
 

@@ -254,9 +254,7 @@ def estimates_of(
 
     weighted = weights * logged.rewards
     found = {
-        "ips": enclosed(
-            inverse_propensity(logged.rewards, logged.propensities, target), weighted
-        )
+        "ips": enclosed(inverse_propensity(logged.rewards, logged.propensities, target), weighted)
     }
     if weights.any():
         value = self_normalized(logged.rewards, logged.propensities, target)
@@ -264,13 +262,9 @@ def estimates_of(
     predicted = (fit.q_hat * target_distribution).sum(axis=1)
 
     def influence(used: FloatArray) -> FloatArray:
-        return np.asarray(
-            predicted + fit.total_weights(used, target_distribution) * fit.residuals
-        )
+        return np.asarray(predicted + fit.total_weights(used, target_distribution) * fit.residuals)
 
-    found["dm"] = enclosed(
-        direct_method(fit.q_hat, target_distribution), influence(np.zeros(n))
-    )
+    found["dm"] = enclosed(direct_method(fit.q_hat, target_distribution), influence(np.zeros(n)))
     for name, cap in (("dr", None), ("dr_clipped", weight_cap)):
         scores = doubly_robust_scores(
             logged.rewards, logged.actions, logged.propensities, fit.q_hat, target_distribution,

@@ -11,6 +11,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 Role = Literal["viewer", "operator", "admin"]
 Scope = Literal["route", "chat", "feedback", "read", "manage"]
 LevelName = Literal["L1", "L2", "L3", "L4"]
+# PostgreSQL's text holds every character but NUL.
+STORABLE = r"^[^\x00]*$"
 Slug = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 TaskType = Annotated[
     str,
@@ -74,13 +76,14 @@ def strictly_json(value: Any) -> Any:
 class Request(BaseModel):
     """What callers send: an unknown member is an error that names it, never ignored."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class Response(BaseModel):
     """What we answer."""
 
-    model_config = ConfigDict(frozen=True)
+    # What fails to validate must not end in a log: it may be a prompt.
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
 class ProblemField(Response):

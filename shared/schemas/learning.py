@@ -5,9 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
-from shared.schemas.common import DecisionId, LevelName, Problem, Request, Response
+from shared.schemas.common import (
+    STORABLE,
+    DecisionId,
+    LevelName,
+    ModelId,
+    Problem,
+    Request,
+    Response,
+)
+from shared.schemas.policies import PolicyDocument
 
 
 class FeedbackCreate(Request):
@@ -16,11 +25,12 @@ class FeedbackCreate(Request):
     decision_id: DecisionId
     score: Annotated[float, Field(ge=0, le=1, examples=[0.9])] | None = None
     thumbs: Literal["up", "down"] | None = None
-    label: str | None = Field(None, max_length=64, examples=["wrong-language"])
+    label: str | None = Field(None, max_length=64, pattern=STORABLE, examples=["wrong-language"])
     source: str = Field(
         "caller",
         min_length=1,
         max_length=64,
+        pattern=STORABLE,
         description="Who judges; one judgement per decision and source.",
         examples=["thumbs-widget"],
     )
@@ -138,3 +148,110 @@ class Rebuild(Response):
     updates: int
     identical: bool | None = Field(description="None: the log is too long for one request.")
     took_ms: float
+
+
+class EvaluateRequest(Request):
+    """Which policy to judge on which part of the log. Without a target: the default policy."""
+
+    document: PolicyDocument | None = Field(None, description="A draft that is stored nowhere.")
+    policy: str | None = Field(None, max_length=64, description="A policy's name.")
+    version: int | None = Field(None, ge=1, description="Of that policy; default: the active one.")
+    model: ModelId | None = Field(None, description="One fixed model for everything.")
+    greedy: bool = Field(False, description="Take the policy without its exploration.")
+    learner: Literal["current", "at_decision"] = Field(
+        "current", description="The learner state that the policy is judged with."
+    )
+    since: AwareDatetime | None = Field(None, description="Default: a week before `until`.")
+    until: AwareDatetime | None = Field(None, description="Default: now.")
+    max_decisions: int = Field(
+        2_000, ge=2, le=5_000, description="The newest judged decisions of the window."
+    )
+
+    @model_validator(mode="after")
+    def _one_target(self) -> EvaluateRequest:
+        if sum(t is not None for t in (self.document, self.policy, self.model)) > 1:
+            raise ValueError("send one of document, policy and model")
+        if self.version is not None and self.policy is None:
+            raise ValueError("a version needs the policy's name")
+        if self.greedy and self.model is not None:
+            raise ValueError("a fixed model does not explore; leave out greedy")
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise ValueError("since must be before until")
+        return self
+
+
+class EstimateOut(Response):
+    """Mean reward per decision in USD, by one estimator."""
+
+    estimator: Literal["logged", "ips", "snips", "dm", "dr", "dr_clipped"]
+    value: float
+    lower: float
+    upper: float
+    confidence_level: float
+    n: int
+    effective_sample_size: float
+
+
+class ActionOverlap(Response):
+    model: str
+    target_share: float
+    logging_share: float
+    not_evaluable_share: float = Field(
+        description="Share of the target's choices of this model that the log cannot speak for."
+    )
+
+
+class OverlapOut(Response):
+    """How far the log can speak for the target."""
+
+    not_evaluable_share: float
+    max_weight: float
+    effective_sample_size: float
+    actions: list[ActionOverlap]
+
+
+class EvaluationPart(Response):
+    """All traffic, or one level."""
+
+    level: LevelName | None = Field(description="None: all levels together.")
+    decisions: int
+    logged: EstimateOut = Field(description="What the logging policies themselves earned.")
+    estimates: list[EstimateOut]
+    overlap: OverlapOut
+
+
+class EvaluationOut(Response):
+    """What the target would have earned on logged decisions, with what cannot be known."""
+
+    target: str
+    learner: Literal["current", "at_decision"]
+    since: datetime
+    until: datetime
+    decisions: int
+    skipped: int = Field(description="Judged decisions that could not be decided again.")
+    weight_cap: float = Field(description="Cap of the estimator `dr_clipped`.")
+    recommended: Literal["dr_clipped"]
+    parts: list[EvaluationPart]
+    warnings: list[str]
+    took_ms: float
+
+
+class LevelConvergence(Response):
+    level: LevelName
+    leader: str | None = Field(description="Model with the largest estimated reward.")
+    runner_up: str | None
+    probability_best: float | None
+    advantage_usd: float | None = Field(description="Leader less runner-up, per decision.")
+    half_width_usd: float | None = Field(description="Of the 95 % interval of the advantage.")
+    slope_usd_per_day: float | None = Field(description="Change of the advantage.")
+    converged: bool
+    converged_since: datetime | None
+    reason: str
+
+
+class Convergence(Response):
+    """Per level: is the leader known, and would that survive another week of such traffic?"""
+
+    since: datetime
+    until: datetime
+    levels: list[LevelConvergence]

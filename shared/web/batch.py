@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared.errors import DomainError, FieldError, InvalidInputError
 from shared.schemas.common import Problem, ProblemField
-from shared.web.problems import type_of
+from shared.web.problems import pointer_into, type_of
 
 Item = TypeVar("Item", bound=BaseModel)
 
@@ -25,7 +25,11 @@ def parse_item(schema: type[Item], item: dict[str, Any], index: int) -> Item:
         return schema.model_validate(item)
     except ValidationError as error:
         places = [
-            FieldError("#/" + "/".join(map(str, ("items", index, *fault["loc"]))), fault["msg"])
+            FieldError(
+                f"#/items/{index}"
+                + pointer_into(item, fault["loc"], is_missing=fault["type"] == "missing")[1:],
+                fault["msg"],
+            )
             for fault in error.errors(include_url=False, include_input=False)
         ]
         raise InvalidInputError("This item does not fit the schema.", errors=places) from error

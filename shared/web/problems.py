@@ -115,17 +115,25 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 def _pointer(fault: Mapping[str, Any], body: object) -> str:
     """Return ``#/a/0/b`` for a place in the body, ``?name`` for a query parameter."""
     place, *rest = fault["loc"]
-    if place != "body":
-        kind = {"query": "?", "header": "header:", "path": "path:"}.get(str(place), "")
-        return kind + ".".join(map(str, rest))
+    if place == "body":
+        return pointer_into(body, rest, is_missing=fault["type"] == "missing")
+    kind = {"query": "?", "header": "header:", "path": "path:"}.get(str(place), "")
+    return kind + ".".join(map(str, rest))
+
+
+def pointer_into(document: object, location: Sequence[int | str], *, is_missing: bool) -> str:
+    """Return the RFC 6901 pointer of a fault that pydantic located.
+
+    Pydantic also names union members and "[key]", which are no places in the document: the pointer
+    ends before them, unless the fault is that the place is missing.
+    """
     pointer = "#"
-    for part in rest:
-        # Pydantic also names union members and "[key]", which are no places in the document.
-        is_there = (isinstance(body, dict) and part in body) or (
-            isinstance(body, list) and isinstance(part, int) and part < len(body)
+    for part in location:
+        is_there = (isinstance(document, dict) and part in document) or (
+            isinstance(document, list) and isinstance(part, int) and part < len(document)
         )
-        if not is_there and fault["type"] != "missing":
+        if not is_there and not is_missing:
             break
         pointer += "/" + str(part).replace("~", "~0").replace("/", "~1")
-        body = body[part] if is_there else None  # type: ignore[index]
+        document = document[part] if is_there else None  # type: ignore[index]
     return pointer

@@ -6,13 +6,13 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _ONE_SHOT_LINGER = struct.pack("ii", 1, 0)
 
 
 class TcpProxy:
-    """Forwards 127.0.0.1:``port`` to ``unix_path``; ``sent`` is what clients sent, by connection."""
+    """Forwards 127.0.0.1:``port`` to ``unix_path``; ``sent`` holds each client's bytes."""
 
     def __init__(self, unix_path: str) -> None:
         self._unix_path = unix_path
@@ -83,9 +83,7 @@ class TcpProxy:
             self._start(self._pump, client, server, record)
             self._start(self._pump, server, client, None)
 
-    def _pump(
-        self, source: socket.socket, target: socket.socket, record: bytearray | None
-    ) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, record: bytearray | None) -> None:
         source.settimeout(0.05)
         while True:
             try:
@@ -112,7 +110,5 @@ class TcpProxy:
 
 
 def _shut(side: socket.socket) -> None:
-    try:
+    with suppress(OSError):
         side.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass

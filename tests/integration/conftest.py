@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from shared.db.tables import metadata
+from shared.events.bus import Entry
 from tests.fakes.lambda_client import LambdaClient
 from tests.fakes.upstream import FakeUpstream
 
@@ -36,6 +38,7 @@ def environment(
     }
     with process_with(values):
         yield values
+    asyncio.get_event_loop().close()
 
 
 @contextmanager
@@ -90,6 +93,13 @@ def api(environment: dict[str, str], clean_database: None) -> LambdaClient:
 
 
 @pytest.fixture
+def many_connections(environment: dict[str, str]) -> Iterator[None]:
+    """A process with a pool for threads, as in a container; Lambda's holds one connection."""
+    with process_with({"DAVINCI_DATABASE_CONNECTIONS": "16"}):
+        yield
+
+
+@pytest.fixture
 def admin(api: LambdaClient) -> LambdaClient:
     """The same, logged in as the administrator."""
     from functions.auth.service import ensure_user
@@ -112,6 +122,32 @@ def make_key(admin: LambdaClient) -> Callable[..., LambdaClient]:
         return admin.with_token(answer.json()["secret"])
 
     return make
+
+
+class TakesAll:
+    """A bus that takes everything and remembers it."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def put(self, entries: Sequence[Entry]) -> list[bool]:
+        self.entries += entries
+        return [True] * len(entries)
+
+    def sequences(self, detail_type: str) -> list[int]:
+        """Return the sequences of the published events of a type, in order of publication."""
+        details = (json.loads(e.detail) for e in self.entries if e.detail_type == detail_type)
+        return [detail["sequence"] for detail in details]
+
+
+@pytest.fixture
+def takes_all(monkeypatch: pytest.MonkeyPatch) -> TakesAll:
+    """The relay function's bus."""
+    from functions.events import worker
+
+    bus = TakesAll()
+    monkeypatch.setattr(worker, "bus_for", lambda settings: bus)
+    return bus
 
 
 @pytest.fixture(scope="session")

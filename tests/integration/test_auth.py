@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import jwt
@@ -25,7 +26,9 @@ COOKIE = "__Host-davinci-refresh"
 
 def log_in(api: LambdaClient, **headers: str) -> Answer:
     body = {"email": ADMIN[0], "password": ADMIN[1]}
-    return api.post("/api/auth/login", body, headers={k.replace("_", "-"): v for k, v in headers.items()})
+    return api.post(
+        "/api/auth/login", body, headers={k.replace("_", "-"): v for k, v in headers.items()}
+    )
 
 
 def refresh(api: LambdaClient, token: str) -> Answer:
@@ -52,7 +55,8 @@ def test_wrong_password_and_unknown_user_answer_alike(anonymous: LambdaClient) -
     tries = [
         {"email": ADMIN[0], "password": "wrong"},
         {"email": "nobody@davinci.local", "password": ADMIN[1]},
-        {"email": ADMIN[0], "password": ADMIN[1] + "x" * 1_000},
+        {"email": ADMIN[0], "password": ADMIN[1] + "\x00"},
+        {"email": ADMIN[0], "password": "é" * 1_000},
     ]
     answers = [anonymous.post("/api/auth/login", body) for body in tries]
     assert {a.status for a in answers} == {401}
@@ -99,6 +103,7 @@ def test_reuse_of_a_spent_token_ends_the_whole_family(anonymous: LambdaClient) -
     assert refresh(anonymous, other_session["refresh_token"]).status == 200
 
 
+@pytest.mark.usefixtures("many_connections")
 def test_of_50_refreshes_at_once_exactly_one_succeeds(
     anonymous: LambdaClient, engine: sa.Engine
 ) -> None:
@@ -112,7 +117,9 @@ def test_of_50_refreshes_at_once_exactly_one_succeeds(
     assert issued == 3  # the fixture's login, this login, one successor
 
 
-def test_the_family_expires_when_it_was_meant_to(anonymous: LambdaClient, engine: sa.Engine) -> None:
+def test_the_family_expires_when_it_was_meant_to(
+    anonymous: LambdaClient, engine: sa.Engine
+) -> None:
     token = log_in(anonymous).json()["refresh_token"]
     refresh(anonymous, token)
     with engine.connect() as connection:
@@ -168,7 +175,7 @@ def test_logout_ends_refresh_and_access_and_clears_the_cookie(anonymous: LambdaC
     client = anonymous.with_token(session["access_token"])
     answer = client.post("/api/auth/logout")
     assert answer.status == 204 and answer.body == ""
-    assert 'Max-Age=0' in answer.cookies[0]
+    assert "Max-Age=0" in answer.cookies[0]
     assert refresh(anonymous, session["refresh_token"]).status == 401
     assert client.get("/api/auth/verify").status == 401
 
@@ -222,20 +229,30 @@ class Forger:
         return f"{body}.{_segment(mac)}"
 
 
+def _without(claim: str, forger: Forger) -> str:
+    return forger.sign(**{claim: None})
+
+
 NOW = int(time.time())
 FORGERIES: dict[str, Callable[[Forger], str]] = {
     "alg none": lambda f: f.unsigned("none"),
     "alg nOnE": lambda f: f.unsigned("nOnE"),
     "HS256 with the public key": lambda f: f.hs256_with_public_key(),
     "alg RS256": lambda f: f.sign({"alg": "RS256"}),
-    "tampered payload": lambda f: f.token[:-90] + ("A" if f.token[-90] != "A" else "B") + f.token[-89:],
-    "tampered signature": lambda f: f.token[:-10] + ("A" if f.token[-10] != "A" else "B") + f.token[-9:],
+    "tampered payload": lambda f: (
+        f.token[:-90] + ("A" if f.token[-90] != "A" else "B") + f.token[-89:]
+    ),
+    "tampered signature": lambda f: (
+        f.token[:-10] + ("A" if f.token[-10] != "A" else "B") + f.token[-9:]
+    ),
     "no signature": lambda f: f.token.rpartition(".")[0] + ".",
     "foreign key": lambda f: jwt.encode(
         f.claims, Ed25519PrivateKey.generate(), algorithm="EdDSA", headers=f.header
     ),
     "embedded jwk": lambda f: jwt.encode(
-        f.claims, Ed25519PrivateKey.generate(), algorithm="EdDSA",
+        f.claims,
+        Ed25519PrivateKey.generate(),
+        algorithm="EdDSA",
         headers={**f.header, "jwk": {"kty": "OKP", "crv": "Ed25519", "x": "AAAA"}},
     ),
     "expired": lambda f: f.sign(exp=NOW - 61),
@@ -256,7 +273,8 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
     "subject a number": lambda f: f.sign(sub=1),
     "expiry a text": lambda f: f.sign(exp="soon"),
     "expiry infinite": lambda f: f.sign_raw(
-        _segment(f.header), _segment(json.dumps(f.claims).replace(str(f.claims["exp"]), "1e999").encode())
+        _segment(f.header),
+        _segment(json.dumps(f.claims).replace(str(f.claims["exp"]), "1e999").encode()),
     ),
     "claims a list": lambda f: f.sign_raw(_segment(f.header), _segment([1, 2])),
     "header a list": lambda f: f.sign_raw(_segment([1]), _segment(f.claims)),
@@ -267,7 +285,7 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
     "dots": lambda f: "..",
     "empty parts": lambda f: ".......",
     **{
-        f"without {claim}": (lambda name: lambda f: f.sign(**{name: None}))(claim)
+        f"without {claim}": partial(_without, claim)
         for claim in ("exp", "iat", "iss", "aud", "sub", "jti", "fid", "role")
     },
 }
@@ -287,13 +305,14 @@ def test_a_forged_token_is_401_never_500(admin: LambdaClient, name: str) -> None
 def test_clock_skew_below_the_leeway_passes(admin: LambdaClient) -> None:
     assert admin.token is not None
     forger = Forger(admin.token)
-    for claims in ({"exp": NOW - 10 + 5}, {"iat": int(time.time()) + 20}):
-        assert admin.with_token(forger.sign(**claims)).get("/api/auth/verify").status in {200, 401}
     slow = forger.sign(iat=int(time.time()) + 25)
     late = forger.sign(exp=int(time.time()) - 25)
     assert admin.with_token(slow).get("/api/auth/verify").status == 200
     assert admin.with_token(late).get("/api/auth/verify").status == 200
-    assert admin.with_token(forger.sign(exp=int(time.time()) - 61)).get("/api/auth/verify").status == 401
+    assert (
+        admin.with_token(forger.sign(exp=int(time.time()) - 61)).get("/api/auth/verify").status
+        == 401
+    )
 
 
 @pytest.mark.parametrize(

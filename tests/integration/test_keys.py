@@ -110,7 +110,12 @@ def test_a_key_expires_by_the_databases_clock(
         ("route", "POST", "/api/neural/route", {"prompt": "x"}),
         ("chat", "POST", "/v1/chat/completions", {"model": "auto", "messages": [{"role": "user"}]}),
         ("chat", "GET", "/v1/models", None),
-        ("feedback", "POST", "/api/learning/feedback", {"decision_id": "dec_" + "0" * 32, "score": 1}),
+        (
+            "feedback",
+            "POST",
+            "/api/learning/feedback",
+            {"decision_id": "dec_" + "0" * 32, "score": 1},
+        ),
         ("read", "GET", "/api/neural/history", None),
         ("read", "GET", "/api/events", None),
         ("manage", "POST", "/api/policies", {}),

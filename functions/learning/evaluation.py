@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -40,6 +40,8 @@ from shared.schemas.learning import (
 from shared.schemas.policies import PolicyDocument
 
 _WINDOW: Final = timedelta(days=7)
+# The calendar must not end within a window.
+_EARLIEST: Final = datetime(1970, 1, 8, tzinfo=UTC)
 # API Gateway gives up after 30 s; the estimates themselves need a few.
 _REPLAY_BUDGET_S: Final = 15.0
 _LEAST_PER_LEVEL: Final = 20
@@ -80,7 +82,7 @@ def evaluate(
     """
     started_at = time.monotonic()
     until = wanted.until or now
-    since = wanted.since or until - _WINDOW
+    since = wanted.since or max(until, _EARLIEST) - _WINDOW
     policy = _policy(connection, world, wanted)
     rows = repository.judged_between(connection, since, until, wanted.max_decisions)
     judged = _decide_again(connection, world, wanted, policy, rows)
@@ -157,10 +159,9 @@ def _decide_again(
         if time.monotonic() > deadline:
             ran_out = True
             break
-        if wanted.model is not None:
-            target = {wanted.model: 1.0}
+        if policy is None:
+            target = {str(wanted.model): 1.0}
         else:
-            assert policy is not None
             if row.model_snapshot_id not in cards:
                 cards[row.model_snapshot_id] = find_cards(connection, row.model_snapshot_id)
             learner = world.learner

@@ -54,7 +54,7 @@ def load(path: Path) -> Recorded:
         raise ValueError(f"{path} holds no rows with q| columns")
     quality = np.array([[float(row["q|" + m]) for m in models] for row in rows])
     costs = _costs(path, rows, models)
-    dearest = float(costs.mean(axis=0).max())
+    dearest = float(np.max(costs.mean(axis=0)))
     relative = costs / dearest if dearest > 0 else costs
     _, tasks = np.unique([row["task"] for row in rows], return_inverse=True)
     features = np.array([text_features(row["prompt"]) for row in rows])
@@ -71,7 +71,7 @@ def best_by_task(
     A task's means are shrunk towards the means of all tasks by ``shrink`` observations.
     """
     overall = utility[rows].mean(axis=0)
-    chosen = np.empty(int(tasks.max()) + 1, dtype=np.int64)
+    chosen = np.empty(int(np.max(tasks)) + 1, dtype=np.int64)
     for task in range(chosen.size):
         mine = rows[tasks[rows] == task]
         means = (utility[mine].sum(axis=0) + shrink * overall) / (mine.size + shrink)

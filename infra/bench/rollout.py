@@ -168,7 +168,7 @@ def _evidence(total: FloatArray, variation: FloatArray, unit: float) -> FloatArr
 
 
 def _first(alarm: np.ndarray[Any, np.dtype[np.bool_]], counts: np.ndarray[Any, Any]) -> int:
-    at = int(alarm.argmax())
+    at = int(np.argmax(alarm))
     return int(max(1, counts[at])) if alarm[at] else 0
 
 

@@ -23,8 +23,8 @@ from shared.web.app import VERSION, create_app
 
 DOMAINS = (system, auth, neural, gateway, learning, models, policies, events)
 
-_DESCRIPTION = """Da Vinci decides which model serves each LLM request, learns from every outcome and
-rolls new routing policies out safely.
+_DESCRIPTION = """Da Vinci decides which model serves each LLM request, learns from every outcome
+and rolls new routing policies out safely.
 
 Errors under `/api` are RFC 9457 problems; under `/v1` they are OpenAI's error object. People send
 the access token of `POST /api/auth/login`, applications an API key, both as bearer tokens."""

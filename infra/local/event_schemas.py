@@ -1,6 +1,6 @@
 """Write the event catalogue: one JSON schema per contract and a sample of each.
 
-``python -m infra.local.event_schemas`` (part of ``make openapi``); ``--check`` fails on a difference.
+``python -m infra.local.event_schemas`` (part of ``make openapi``); ``--check`` only compares.
 A published version never changes: a new shape is a new version class.
 """
 

@@ -61,7 +61,7 @@ class Listener(uvicorn.Server):
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self.serve(sockets=self._sockets))
-        while not self.started and not self._task.done():  # noqa: ASYNC110 - uvicorn's flag
+        while not self.started and not self._task.done():
             await asyncio.sleep(0.005)
 
     async def stop(self) -> None:

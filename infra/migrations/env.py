@@ -19,7 +19,7 @@ def _is_partition(name: str | None) -> bool:
     return name is not None and ("_p2" in name or name.endswith("_default"))
 
 
-def _include(obj: object, name: str | None, kind: str, reflected: bool, other: object) -> bool:
+def _include(_obj: object, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:
     return not (kind == "table" and _is_partition(name))
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -44,11 +44,16 @@ from shared.routing.types import (
     Snapshot,
 )
 
+Number = TypeVar("Number", float, FloatArray)
+
 __all__ = ["NoEligibleModelError", "decide", "replay"]
 
-# A model replaces the fixed model only where its quality, lowered by this many standard
-# deviations of the difference, still pays more.
-GUARD_DEVIATIONS: Final = 1.0
+# A model replaces the fixed model only where its quality, lowered by some standard deviations of
+# the difference, still pays more: many for a model that is new at the level, so that nothing but
+# evidence takes over; few for a seasoned one, as the mean of many small doubtful gains is sure.
+GUARD_NEW: Final = 1.5
+GUARD_SEASONED: Final = 0.1
+GUARD_HALF_LIFE: Final = 30.0  # feedbacks at the level after which half the way is gone
 # A degraded upstream fails more often than its record says.
 DEGRADED_QUALITY_FACTOR: Final = 0.8
 # How much more a second counts for an urgent request, and less for a patient one.
@@ -270,7 +275,9 @@ def _guarded(scored: Sequence[_Scored], fixed: int, value: float) -> list[Option
     for i, s in enumerate(scored):
         doubt = 0.0
         if i != fixed:
-            doubt = GUARD_DEVIATIONS * math.hypot(s.prediction.quality_sd, reference)
+            doubt = guard_deviations(s.prediction.n) * math.hypot(
+                s.prediction.quality_sd, reference
+            )
         quality = max(0.0, s.quality - doubt)
         options.append(
             Option(
@@ -282,6 +289,12 @@ def _guarded(scored: Sequence[_Scored], fixed: int, value: float) -> list[Option
             )
         )
     return options
+
+
+def guard_deviations(n: Number) -> Number:
+    """Return by how many deviations a model with ``n`` feedbacks at the level is doubted."""
+    share = GUARD_HALF_LIFE / (GUARD_HALF_LIFE + n)
+    return GUARD_SEASONED + (GUARD_NEW - GUARD_SEASONED) * share
 
 
 def _rank(option: Option) -> tuple[float, float, str]:

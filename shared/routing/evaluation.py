@@ -302,7 +302,7 @@ def effective_sample_size(weights: npt.ArrayLike) -> float:
     2.0
     """
     w = _vector("weights", weights)
-    largest = float(np.abs(w).max())
+    largest = float(np.max(np.abs(w)))
     if largest == 0.0:
         return 0.0
     w = w / largest  # squares of tiny weights would vanish
@@ -417,7 +417,7 @@ def empirical_bernstein_interval(
     if n < 2:
         raise ValueError("an interval needs at least two terms")
     slack = 1e-9 * max(1.0, abs(low), abs(high))
-    if not low < high or float(terms.min()) < low - slack or float(terms.max()) > high + slack:
+    if not low < high or float(np.min(terms)) < low - slack or float(np.max(terms)) > high + slack:
         raise ValueError(f"every term must be in [low, high] = [{low}, {high}]")
     log_term = math.log(4.0 / (1.0 - confidence_level))
     half = math.sqrt(2.0 * float(terms.var(ddof=1)) * log_term / n)
@@ -463,7 +463,7 @@ def overlap_report(
         not_evaluable_share_by_action=tuple(lost.tolist()),
         target_share_by_action=tuple(target.mean(axis=0).tolist()),
         logging_share_by_action=tuple(logged.mean(axis=0).tolist()),
-        max_weight=float(weights.max()),
+        max_weight=float(np.max(weights)),
         effective_sample_size=effective_sample_size(weights),
     )
 

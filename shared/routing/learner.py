@@ -1,25 +1,36 @@
-"""What has been learned of each model, as sums that can be added in any order.
+"""What has been learned, as integer sums that can be added in any order.
 
-The state is a table of cells (level, task, model), each holding counts and fixed-point sums as
-integers. Integer addition commutes exactly, so folding a log in any order, in any batches, or
-again from zero gives the identical state; a late feedback is simply added when it comes.
+Integer addition commutes exactly, so folding a log in any order, in any batches, or again from
+zero gives the identical state; a late feedback is simply added when it comes. The state holds
 
-Prediction shrinks each cell towards its parents: (level, task, model) -> (level, model) ->
-(model) -> price class -> everything. Under-shrunk learners choose worse than one fixed model, so
-a parent weighs as much as a dozen observations of the cell.
+- per (level, task, model): qualities by time bucket, what serving measured, and sums of features;
+- per (level, task): where its prompts lie in feature space (to recognise an untagged prompt);
+- per model: products of features and quality (what makes a prompt hard for this model);
+- one scatter matrix of all features.
+
+``shared.routing.posterior`` turns the sums into expectations. Forgetting happens there too: the
+buckets let it find the moment at which a model changed and discount what came before, so nothing
+is forgotten as long as nothing changes.
 """
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeVar
 
+import numpy as np
+
+from shared.routing import moments as mo
+from shared.routing.features import N_TEXT_FEATURES
 from shared.routing.observations import FeedbackObservation, Observation, OutcomeObservation
-from shared.routing.prices import Price, price_class_offset, prices_of
+from shared.routing.packing import pack, unpack
+from shared.routing.posterior import Posterior, Prediction
+from shared.routing.prices import Price, prices_of
+from shared.routing.timeline import Bucket, bucket_of, moved, tick_of
+from shared.routing.topics import TOPICS, topic_probabilities
 from shared.routing.types import LEVELS, Level, ModelCard
 
 __all__ = [
@@ -30,81 +41,33 @@ __all__ = [
     "Prediction",
 ]
 
-_FORMAT: Final = 1
-_ONE: Final = 1 << 20  # fixed point of qualities: about 1e-6
+_FORMAT: Final = 2
 
 # Distinct task tags kept per level. Callers choose tags freely, and the state must not grow with
 # them: beyond the limit the tags with the smallest checksums stay (a rule that no order of
 # arrival can change) and the rest is learned without a tag.
-MAX_TASKS_PER_LEVEL: Final = 256
+MAX_TASKS_PER_LEVEL: Final = 64
 
-# Weight of a parent, in observations of the child.
-_PRIOR_GLOBAL: Final = 4.0
-_PRIOR_MODEL: Final = 10.0
-_PRIOR_LEVEL: Final = 15.0
-_PRIOR_TASK: Final = 12.0
-_PRIOR_SERVING: Final = 5.0
-_PRIOR_SUCCESS: Final = 50.0
+# Tasks that the router named itself, because the caller did not, carry this mark.
+OWN_TOPIC: Final = "~"
 
-_QUALITY_BEFORE_EVIDENCE: Final = 0.65
-_LATENCY_MS_BEFORE_EVIDENCE: Final = 1500.0
-_TOKENS_OUT_BEFORE_EVIDENCE: Final = 250.0
-_SUCCESS_BEFORE_EVIDENCE: Final = 0.995
-
-# Positions in a cell.
-_N_QUALITY, _QUALITY, _QUALITY2 = 0, 1, 2
-_N_LATENCY, _LATENCY_US, _LATENCY2_MS2 = 3, 4, 5
-_N_TOKENS, _TOKENS, _TOKENS2 = 6, 7, 8
-_N_SERVED, _N_SUCCEEDED = 9, 10
-_N_COST, _COST_NANO = 11, 12
-_WIDTH: Final = 13
-
-Cell = tuple[int, ...]
+TaskKey = tuple[Level, str]
 Key = tuple[Level, str, str]
-_EMPTY: Final[Cell] = (0,) * _WIDTH
+Buckets = dict[Bucket, tuple[int, int]]
+K = TypeVar("K")
 
 
-class Prediction(NamedTuple):
-    """What is expected of one model for one request.
-
-    Attributes
-    ----------
-    quality, quality_sd
-        Expected quality in [0, 1] (a failed request has quality 0) and the standard deviation of
-        the *expectation*, not of a single answer.
-    quality_level
-        The same for the average request of the level: what a fixed model is judged by.
-    tokens_out, tokens_out_sd
-        Expected length of the answer; the deviation is that of a single answer.
-    cost_usd, cost_sd
-        From tokens and price.
-    latency_ms, latency_sd
-        Expected wall time and the deviation of a single answer.
-    n
-        Feedbacks behind ``quality`` at this level.
-    price_known
-        False where the price of the price class stands in.
-    """
-
-    model: str
-    quality: float
-    quality_sd: float
-    quality_level: float
-    tokens_out: float
-    tokens_out_sd: float
-    cost_usd: float
-    cost_sd: float
-    latency_ms: float
-    latency_sd: float
-    n: float
-    price_known: bool
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LearnerState:
-    """Additive sufficient statistics of every (level, task, model); immutable."""
+    """Additive sufficient statistics; immutable. Use only its methods, the layout may change."""
 
-    cells: Mapping[Key, Cell] = field(default_factory=dict)
+    qualities: Mapping[Key, Buckets] = field(default_factory=dict)
+    serving: Mapping[Key, mo.Serving] = field(default_factory=dict)
+    cells: Mapping[Key, mo.Moments] = field(default_factory=dict)
+    tasks: Mapping[TaskKey, mo.Moments] = field(default_factory=dict)
+    models: Mapping[str, mo.ModelMoments] = field(default_factory=dict)
+    scatter: mo.IntArray = field(default_factory=mo.no_scatter)
+    newest: int = 0
     n_updates: int = 0
 
     @classmethod
@@ -117,14 +80,19 @@ class LearnerState:
 
         ``empty().fold(a).fold(b) == empty().fold(b + a)`` holds exactly.
         """
-        cells = dict(self.cells)
-        n = self.n_updates
+        outcomes: list[OutcomeObservation] = []
+        feedbacks: list[FeedbackObservation] = []
         for observation in observations:
-            key = (observation.level, observation.task_type or "", observation.model)
-            old = cells.get(key, _EMPTY)
-            cells[key] = tuple(a + b for a, b in zip(old, _as_cell(observation), strict=True))
-            n += 1
-        return LearnerState(_within_limits(cells), n)
+            if isinstance(observation, FeedbackObservation):
+                feedbacks.append(observation)
+            else:
+                outcomes.append(observation)
+        if not outcomes and not feedbacks:
+            return self
+        builder = _Builder(self)
+        builder.add_outcomes(outcomes)
+        builder.add_feedbacks(feedbacks)
+        return builder.build(self.n_updates + len(outcomes) + len(feedbacks))
 
     def predict(
         self,
@@ -142,112 +110,80 @@ class LearnerState:
         Parameters
         ----------
         features
-            The decision's feature vector (see ``shared.routing.features``).
+            The decision's feature vector (``shared.routing.features``). Empty, or of another
+            version: only level and task are used.
         level, task_type
-            A task never seen at the level counts as no task.
+            Without a task, or with one that was hardly seen, the prompt's likely tasks are
+            inferred from its features.
         tokens_in
-            Tokens of the prompt; max_tokens_out caps the predicted length.
+            Tokens of the prompt. ``max_tokens_out`` caps the predicted length.
         models
             Whom to predict; the result has their order. A model never seen starts from its price
             class.
         prices
-            Prices with stand-ins, where the caller has them already.
+            Prices with stand-ins of at least these models, where the caller has them already.
 
         Returns
         -------
         tuple of Prediction
+
+        Notes
+        -----
+        The first call after a fold solves the posterior (a few milliseconds); later calls reuse
+        it, so keep one state object per version.
         """
-        del features  # the table learns by level and task only
         prices = prices_of(models) if prices is None else prices
-        return tuple(
-            self._predict_one(m, level, task_type or "", tokens_in, max_tokens_out, prices[m.id])
-            for m in models
+        return self.posterior.predict(
+            features, level, task_type, tokens_in, max_tokens_out, models, prices
         )
-
-    def _predict_one(
-        self,
-        card: ModelCard,
-        level: Level,
-        task: str,
-        tokens_in: int,
-        max_tokens_out: int | None,
-        price: Price,
-    ) -> Prediction:
-        sums = self._sums
-        of_all = sums.get(("", "", ""), _EMPTY)
-        of_model = sums.get(("", "", card.id), _EMPTY)
-        of_level = sums.get((level, "", card.id), _EMPTY)
-        of_task = self.cells.get((level, task, card.id), _EMPTY) if task else _EMPTY
-
-        base = _shrunk(
-            of_all[_QUALITY] / _ONE, of_all[_N_QUALITY], _QUALITY_BEFORE_EVIDENCE, _PRIOR_GLOBAL
-        )
-        prior = min(0.99, max(0.01, base + price_class_offset(price)))
-        q_model = _shrunk(of_model[_QUALITY] / _ONE, of_model[_N_QUALITY], prior, _PRIOR_MODEL)
-        q_level = _shrunk(of_level[_QUALITY] / _ONE, of_level[_N_QUALITY], q_model, _PRIOR_LEVEL)
-        quality = _shrunk(of_task[_QUALITY] / _ONE, of_task[_N_QUALITY], q_level, _PRIOR_TASK)
-
-        # What is known grows with each layer; a layer above counts up to its weight below.
-        known = min(_PRIOR_MODEL, of_all[_N_QUALITY] / 10.0) + of_model[_N_QUALITY]
-        known = min(_PRIOR_LEVEL, known) + of_level[_N_QUALITY]
-        if task:
-            known = min(_PRIOR_TASK, known) + of_task[_N_QUALITY]
-        variance = max(0.05, quality * (1.0 - quality)) / (known + 1.0)
-
-        success = _shrunk(
-            of_level[_N_SUCCEEDED], of_level[_N_SERVED], _SUCCESS_BEFORE_EVIDENCE, _PRIOR_SUCCESS
-        )
-        tokens, tokens_sd = self._tokens(of_model, of_level, of_task)
-        caps = [c for c in (max_tokens_out, card.max_tokens_out) if c is not None]
-        tokens = min(tokens, *caps) if caps else tokens
-        latency, latency_sd = self._latency(of_model, of_level, of_task)
-        cost = price.cost_usd(tokens_in, tokens)
-        if not price.known:  # what was billed so far says more than a stand-in
-            for cell in (of_model, of_level, of_task):
-                cost = _shrunk(cell[_COST_NANO] / 1e9, cell[_N_COST], cost, _PRIOR_SERVING)
-        return Prediction(
-            model=card.id,
-            quality=quality * success,
-            quality_sd=math.sqrt(variance),
-            quality_level=q_level * success,
-            tokens_out=tokens,
-            tokens_out_sd=tokens_sd,
-            cost_usd=cost,
-            cost_sd=price.cost_usd(0, tokens_sd),
-            latency_ms=latency,
-            latency_sd=latency_sd,
-            n=of_level[_N_QUALITY],
-            price_known=price.known,
-        )
-
-    def _tokens(self, *layers: Cell) -> tuple[float, float]:
-        mean, square = _TOKENS_OUT_BEFORE_EVIDENCE, 2.0 * _TOKENS_OUT_BEFORE_EVIDENCE**2
-        for cell in layers:
-            mean = _shrunk(cell[_TOKENS], cell[_N_TOKENS], mean, _PRIOR_SERVING)
-            square = _shrunk(cell[_TOKENS2], cell[_N_TOKENS], square, _PRIOR_SERVING)
-        return mean, math.sqrt(max(0.0, square - mean * mean))
-
-    def _latency(self, *layers: Cell) -> tuple[float, float]:
-        mean, square = _LATENCY_MS_BEFORE_EVIDENCE, 2.0 * _LATENCY_MS_BEFORE_EVIDENCE**2
-        for cell in layers:
-            mean = _shrunk(cell[_LATENCY_US] / 1000.0, cell[_N_LATENCY], mean, _PRIOR_SERVING)
-            square = _shrunk(cell[_LATENCY2_MS2], cell[_N_LATENCY], square, _PRIOR_SERVING)
-        return mean, math.sqrt(max(0.0, square - mean * mean))
 
     @cached_property
-    def _sums(self) -> dict[tuple[str, str, str], Cell]:
-        """Cells added up over tasks (level, "", model), levels ("", "", model) and models."""
-        sums: dict[tuple[str, str, str], Cell] = {}
-        for (level, _, model), cell in self.cells.items():
-            for key in ((level, "", model), ("", "", model), ("", "", "")):
-                old = sums.get(key, _EMPTY)
-                sums[key] = tuple(a + b for a, b in zip(old, cell, strict=True))
-        return sums
+    def posterior(self) -> Posterior:
+        """The expectations that follow from the sums; solved once per level on demand."""
+        return Posterior(self)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the sums, exactly."""
+        if not isinstance(other, LearnerState):
+            return NotImplemented
+        return self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        """Hash by what is cheap: equal states have folded equally many observations."""
+        return hash((self.n_updates, self.newest))
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON types; ``from_json`` gives back an equal state."""
-        rows = [[*key, *cell] for key, cell in sorted(self.cells.items())]
-        return {"format": _FORMAT, "n_updates": self.n_updates, "cells": rows}
+        """Return JSON types; ``from_json`` gives back an equal state. About 3 kB per model."""
+        keys = sorted({*self.qualities, *self.serving, *self.cells})
+        tasks = sorted({(level, task) for level, task, _ in keys} | set(self.tasks))
+        models = sorted({model for _, _, model in keys} | set(self.models))
+        numbers: list[int] = []
+        for level, task, model in keys:
+            key = (level, task, model)
+            buckets = self.qualities.get(key, {})
+            numbers += (tasks.index((level, task)), models.index(model), len(buckets))
+            for bucket in sorted(buckets):
+                numbers += (*bucket, *buckets[bucket])
+            numbers += self.serving.get(key, mo.NOTHING_SERVED)
+        return {
+            "format": _FORMAT,
+            "n_updates": self.n_updates,
+            "newest": self.newest,
+            "tasks": [list(task) for task in tasks],
+            "models": models,
+            "table": pack(numbers),
+            "cells": _pack_moments(self.cells, keys, mo.N_SLOPES),
+            "places": _pack_moments(self.tasks, tasks, N_TEXT_FEATURES),
+            "slopes": pack(
+                np.concatenate(
+                    [part for m in models if m in self.models for part in self.models[m]]
+                )
+                if self.models
+                else []
+            ),
+            "with_slopes": [m for m in models if m in self.models],
+            "scatter": pack(self.scatter[np.triu_indices(len(self.scatter))]),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LearnerState:
@@ -256,53 +192,196 @@ class LearnerState:
         Raises
         ------
         ValueError
-            If the format is not one that this version can read.
+            If the format is not one that this version can read (rebuild from the log), or the
+            content is damaged.
         """
         if data.get("format") != _FORMAT:
             raise ValueError(f"learner state of format {data.get('format')!r} cannot be read")
-        cells: dict[Key, Cell] = {}
-        for level, task, model, *values in data["cells"]:
-            if level not in LEVELS or len(values) != _WIDTH:
-                raise ValueError(f"learner state holds a broken cell for {level}/{task}/{model}")
-            cells[(level, task, model)] = tuple(int(value) for value in values)
-        return cls(cells, int(data["n_updates"]))
+        tasks = [_task_key(level, task) for level, task in data["tasks"]]
+        models = [str(model) for model in data["models"]]
+        qualities: dict[Key, Buckets] = {}
+        serving: dict[Key, mo.Serving] = {}
+        keys: list[Key] = []
+        numbers = unpack(data["table"]).tolist()
+        at = 0
+        while at < len(numbers):
+            task, model, n_buckets = numbers[at : at + 3]
+            at += 3
+            key = (*tasks[task], models[model])
+            keys.append(key)
+            for _ in range(n_buckets):
+                level, index, n, total = numbers[at : at + 4]
+                qualities.setdefault(key, {})[(level, index)] = (n, total)
+                at += 4
+            served = tuple(numbers[at : at + mo.SERVING_WIDTH])
+            at += mo.SERVING_WIDTH
+            if any(served):
+                serving[key] = served
+        with_slopes = data["with_slopes"]
+        rows = unpack(data["slopes"]).reshape(len(with_slopes), 2, mo.N_SLOPES)
+        scatter = mo.no_scatter()
+        upper = np.triu_indices(len(scatter))
+        scatter[upper] = unpack(data["scatter"])
+        scatter.T[upper] = scatter[upper]
+        return cls(
+            qualities,
+            serving,
+            _unpack_moments(data["cells"], keys, mo.N_SLOPES),
+            _unpack_moments(data["places"], tasks, N_TEXT_FEATURES),
+            {m: mo.ModelMoments(row[0], row[1]) for m, row in zip(with_slopes, rows, strict=True)},
+            scatter,
+            int(data["newest"]),
+            int(data["n_updates"]),
+        )
 
 
-def _as_cell(observation: Observation) -> Cell:
-    if isinstance(observation, FeedbackObservation):
-        quality = round(observation.quality * _ONE)
-        return (1, quality, round(observation.quality**2 * _ONE), *(0,) * (_WIDTH - 3))
-    if not observation.success:
-        return (*(0,) * _N_SERVED, 1, *(0,) * (_WIDTH - _N_SERVED - 1))
-    latency, tokens = observation.latency_ms, observation.tokens_out
-    cost = observation.cost_usd
-    return (
-        *(0, 0, 0),
-        *((0, 0, 0) if latency is None else (1, round(latency * 1000), round(latency**2))),
-        *((0, 0, 0) if tokens is None else (1, tokens, tokens * tokens)),
-        *(1, 1),
-        *((0, 0) if cost is None else (1, round(cost * 1e9))),
-    )
+class _Builder:
+    """Mutable copy of a state's tables while observations are added."""
 
+    def __init__(self, state: LearnerState) -> None:
+        self.qualities = {key: dict(buckets) for key, buckets in state.qualities.items()}
+        self.serving = dict(state.serving)
+        self.cells = dict(state.cells)
+        self.tasks = dict(state.tasks)
+        self.models = dict(state.models)
+        self.scatter = state.scatter
+        self.newest = state.newest
 
-def _shrunk(total: float, n: float, prior: float, weight: float) -> float:
-    """Return the mean of ``n`` values summing to ``total`` and ``weight`` values of ``prior``."""
-    return (total + weight * prior) / (n + weight)
+    def add_outcomes(self, outcomes: Sequence[OutcomeObservation]) -> None:
+        named = _task_names([(o.task_type, o.features) for o in outcomes])
+        for outcome, task in zip(outcomes, named, strict=True):
+            key = (outcome.level, task, outcome.model)
+            cell = mo.serving_cell(outcome)
+            old = self.serving.get(key)
+            self.serving[key] = cell if old is None else mo.added(old, cell)
 
+    def add_feedbacks(self, feedbacks: Sequence[FeedbackObservation]) -> None:
+        if not feedbacks:
+            return
+        ticks = [tick_of(f.at) for f in feedbacks]
+        self.newest = max(self.newest, *ticks)
+        named = _task_names([(f.task_type, f.features) for f in feedbacks])
+        for f, tick, task in zip(feedbacks, ticks, named, strict=True):
+            buckets = self.qualities.setdefault((f.level, task, f.model), {})
+            bucket = bucket_of(tick, self.newest)
+            n, total = buckets.get(bucket, (0, 0))
+            buckets[bucket] = (n + 1, total + round(f.quality * mo.QUALITY_UNIT))
+        self._add_features([(f, task) for f, task in zip(feedbacks, named, strict=True)])
 
-def _within_limits(cells: dict[Key, Cell]) -> dict[Key, Cell]:
-    """Move the tasks beyond the limit of each level to the cell without a task."""
-    tasks: dict[Level, set[str]] = {}
-    for level, task, _ in cells:
-        if task:
-            tasks.setdefault(level, set()).add(task)
-    for level, names in tasks.items():
-        if len(names) <= MAX_TASKS_PER_LEVEL:
-            continue
-        ranked = sorted(names, key=lambda name: (zlib.crc32(name.encode("utf-8", "replace")), name))
-        dropped = set(ranked[MAX_TASKS_PER_LEVEL:])
-        for key in [key for key in cells if key[0] == level and key[1] in dropped]:
+    def _add_features(self, rows: Sequence[tuple[FeedbackObservation, str]]) -> None:
+        rows = [(f, task) for f, task in rows if mo.usable(f.features)]
+        if not rows:
+            return
+        vectors = mo.fixed_point(np.array([f.features for f, _ in rows]))
+        quality = np.array([round(f.quality * mo.QUALITY_UNIT) for f, _ in rows], dtype=np.int64)
+        slopes = vectors[:, mo.SLOPES]
+        self.scatter = self.scatter + mo.scatter_of(vectors)
+        by_task = _grouped([(f.level, task) for f, task in rows])
+        for place, at in by_task.items():
+            new = mo.Moments(len(at), int(quality[at].sum()), vectors[at].sum(axis=0))
+            _add(self.tasks, place, new)
+        by_cell = _grouped([(f.level, task, f.model) for f, task in rows])
+        for key, at in by_cell.items():
+            _add(self.cells, key, mo.Moments(len(at), int(quality[at].sum()), slopes[at].sum(0)))
+        for model, at in _grouped([f.model for f, _ in rows]).items():
+            x = slopes[at]
+            sums = mo.ModelMoments((x * x).sum(axis=0), (x * quality[at][:, None]).sum(axis=0))
+            old = self.models.get(model)
+            self.models[model] = sums if old is None else old.plus(sums)
+
+    def build(self, n_updates: int) -> LearnerState:
+        self._limit_tasks()
+        for key, buckets in self.qualities.items():
+            if any(moved(bucket, self.newest) != bucket for bucket in buckets):
+                merged: Buckets = {}
+                for bucket, (n, total) in buckets.items():
+                    target = moved(bucket, self.newest)
+                    m, sum_ = merged.get(target, (0, 0))
+                    merged[target] = (m + n, sum_ + total)
+                self.qualities[key] = merged
+        return LearnerState(
+            self.qualities,
+            self.serving,
+            self.cells,
+            self.tasks,
+            self.models,
+            self.scatter,
+            self.newest,
+            n_updates,
+        )
+
+    def _limit_tasks(self) -> None:
+        """Move the tasks beyond the limit of each level to the one without a name."""
+        names: dict[Level, set[str]] = {}
+        for level, task, _ in (*self.qualities, *self.serving):
+            if task:
+                names.setdefault(level, set()).add(task)
+        for level, found in names.items():
+            if len(found) <= MAX_TASKS_PER_LEVEL:
+                continue
+            ranked = sorted(found, key=lambda n: (zlib.crc32(n.encode("utf-8", "replace")), n))
+            for task in ranked[MAX_TASKS_PER_LEVEL:]:
+                self._rename(level, task)
+
+    def _rename(self, level: Level, task: str) -> None:
+        for key in [k for k in self.serving if k[:2] == (level, task)]:
             target = (level, "", key[2])
-            old = cells.get(target, _EMPTY)
-            cells[target] = tuple(a + b for a, b in zip(old, cells.pop(key), strict=True))
-    return cells
+            old = self.serving.get(target, mo.NOTHING_SERVED)
+            self.serving[target] = mo.added(old, self.serving.pop(key))
+        for key in [k for k in self.qualities if k[:2] == (level, task)]:
+            into = self.qualities.setdefault((level, "", key[2]), {})
+            for bucket, (n, total) in self.qualities.pop(key).items():
+                target_bucket = moved(bucket, self.newest)
+                m, sum_ = into.get(target_bucket, (0, 0))
+                into[target_bucket] = (m + n, sum_ + total)
+        for key in [k for k in self.cells if k[:2] == (level, task)]:
+            _add(self.cells, (level, "", key[2]), self.cells.pop(key))
+        if (level, task) in self.tasks:
+            _add(self.tasks, (level, ""), self.tasks.pop((level, task)))
+
+
+def _task_names(rows: Sequence[tuple[str | None, Sequence[float]]]) -> list[str]:
+    """Return each row's task; where the caller gave none, the topic of its features."""
+    names = [task or "" for task, _ in rows]
+    untagged = [i for i, (task, f) in enumerate(rows) if not task and mo.usable(f)]
+    if untagged:
+        vectors = np.array([rows[i][1] for i in untagged])
+        for i, topic in zip(untagged, topic_probabilities(vectors).argmax(axis=1), strict=True):
+            names[i] = OWN_TOPIC + TOPICS[int(topic)]
+    return names
+
+
+def _grouped(keys: Sequence[K]) -> dict[K, list[int]]:
+    groups: dict[K, list[int]] = {}
+    for i, key in enumerate(keys):
+        groups.setdefault(key, []).append(i)
+    return groups
+
+
+def _add(table: dict[K, mo.Moments], key: K, new: mo.Moments) -> None:
+    old = table.get(key)
+    table[key] = new if old is None else old.plus(new)
+
+
+def _pack_moments(table: Mapping[K, mo.Moments], keys: Sequence[K], width: int) -> str:
+    rows = np.zeros((len(keys), width + 2), dtype=np.int64)
+    for row, key in zip(rows, keys, strict=True):
+        if key in table:
+            row[0], row[1] = table[key].n, table[key].quality
+            row[2:] = table[key].features
+    return pack(rows.T.reshape(-1))
+
+
+def _unpack_moments(text: str, keys: Sequence[K], width: int) -> dict[K, mo.Moments]:
+    rows = unpack(text).reshape(width + 2, len(keys)).T
+    return {
+        key: mo.Moments(int(row[0]), int(row[1]), row[2:].copy())
+        for key, row in zip(keys, rows, strict=True)
+        if row[0]
+    }
+
+
+def _task_key(level: str, task: str) -> TaskKey:
+    if level not in LEVELS:
+        raise ValueError(f"learner state names an unknown level {level!r}")
+    return next(known for known in LEVELS if known == level), str(task)

@@ -1,4 +1,9 @@
-"""P(level) of a prompt from its text features, without calling any model."""
+"""P(level) of a prompt from its text features, without calling any model.
+
+The shipped topic classifier gives P(topic), each topic belongs to a level, and a few marks that
+no benchmark of questions contains (greetings, wishes, requests to write or to fix code, Korean
+text) move the odds.
+"""
 
 from __future__ import annotations
 
@@ -6,68 +11,39 @@ import math
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from shared.routing.features import HAND_MADE, FloatArray
+from shared.routing.features import FloatArray
+from shared.routing.handmade import HAND_MADE
+from shared.routing.topics import TOPIC_LEVELS, TOPICS, topic_probabilities
 from shared.routing.types import LEVELS, Context, Level, RoutingPolicy
 
 LevelSource = Literal["caller", "task", "classifier", "default"]
 
-# Log-odds per unit of a feature; a feature that is not named does not count.
-_WEIGHTS: Final[Mapping[Level, Mapping[str, float]]] = {
-    "L1": {
-        "constant": 4.2,
-        "log_bytes": -2.6,
-        "opens_with_question_word": 1.2,
-        "question_marks": 0.4,
-        "maths_marks": -1.2,
-        "code_marks": -1.0,
-        "reasoning_words": -0.8,
-        "creation_words": -1.6,
-        "chat_words": -0.7,
-        "digit_share": -1.0,
-    },
-    "L2": {
-        "constant": 1.0,
-        "log_bytes": -0.6,
-        "chat_words": 1.4,
-        "code_marks": -1.0,
-        "maths_marks": -0.8,
-        "creation_words": -0.6,
-        "hangul_share": 0.3,
-    },
-    "L3": {
-        "constant": -1.0,
-        "log_bytes": 0.5,
-        "maths_marks": 1.2,
-        "choice_options": 0.8,
-        "reasoning_words": 0.9,
-        "digit_share": 0.8,
-        "opens_with_question_word": 0.2,
-    },
-    "L4": {
-        "constant": -1.2,
-        "log_bytes": 0.3,
-        "creation_words": 1.8,
-        "code_marks": 0.9,
-        "code_fence": 1.2,
-        "structure_marks": 0.4,
-        "opens_with_question_word": -0.6,
-    },
+# Log-odds per unit of a feature, on top of the topics. Public question sets hold neither small
+# talk nor letters to write, so these are set by hand.
+_MARKS: Final[Mapping[Level, Mapping[str, float]]] = {
+    "L1": {"log_bytes": -0.4, "chat_words": -1.0, "creation_words": -1.0},
+    "L2": {"chat_words": 2.4, "maths_marks": -1.0, "code_marks": -1.0, "hangul_share": 0.5},
+    "L3": {"maths_marks": 0.3, "reasoning_words": 0.4},
+    "L4": {"creation_words": 1.0, "code_marks": 0.4, "code_fence": 1.0},
 }
+_LEAST: Final = 0.01
 
 
 def level_probabilities(text_part: FloatArray) -> dict[Level, float]:
     """Return P(level) for text features of shape ``(N_TEXT_FEATURES,)`` or longer; sums to 1."""
-    scores = {
-        level: sum(
-            weight * float(text_part[HAND_MADE.index(name)])
-            for name, weight in _WEIGHTS[level].items()
-        )
+    by_level = dict.fromkeys(LEVELS, _LEAST)
+    for topic, p in zip(TOPICS, topic_probabilities(text_part).tolist(), strict=True):
+        by_level[TOPIC_LEVELS[topic]] += p
+    odds = {
+        level: by_level[level]
+        * math.exp(sum(w * float(text_part[_AT[name]]) for name, w in _MARKS[level].items()))
         for level in LEVELS
     }
-    top = max(scores.values())
-    odds = {level: math.exp(score - top) for level, score in scores.items()}
     total = math.fsum(odds.values())
     return {level: value / total for level, value in odds.items()}
+
+
+_AT: Final = {name: i for i, name in enumerate(HAND_MADE)}
 
 
 def choose_level(

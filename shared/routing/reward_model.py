@@ -106,7 +106,7 @@ class _Layout:
 
     @property
     def width(self) -> int:
-        return self._offset + self.features.shape[1]
+        return self._offset + int(self.features.shape[1])
 
     @property
     def _offset(self) -> int:
@@ -183,7 +183,7 @@ def cross_fit(logged: LoggedDecisions, n_actions: int) -> CrossFit:
     """
     layout = _Layout(
         n_actions,
-        int(logged.groups.max()) + 1,
+        int(np.max(logged.groups)) + 1,
         logged.groups,
         _standardised(logged.features),
     )

@@ -141,7 +141,7 @@ def routes_of(template: Path) -> tuple[tuple[str, str, str], ...]:
         pass
 
     Loader.add_multi_constructor("!", lambda loader, _suffix, node: None)
-    document = yaml.load(template.read_text(), Loader)  # noqa: S506  # a SafeLoader with tags ignored
+    document = yaml.load(template.read_text(), Loader)  # noqa: S506  # a SafeLoader, tags ignored
     return tuple(
         (
             event["Properties"]["Method"],

@@ -21,6 +21,7 @@ class TcpProxy:
         self.sent: list[bytearray] = []
         self.refusing = False
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._doomed: list[tuple[socket.socket, socket.socket]] = []
         self._open = threading.Event()
         self._open.set()
         self._threads: list[threading.Thread] = []
@@ -42,6 +43,10 @@ class TcpProxy:
         """Cut every connection with a TCP RST."""
         self._cut(linger=True)
 
+    def reset_when_spoken_to(self) -> None:
+        """Answer the next message of each connection with a TCP RST, as a lost peer's host does."""
+        self._doomed = list(self._pairs)
+
     def finish(self) -> None:
         """Close every connection in order, with a FIN."""
         self._cut(linger=False)
@@ -58,12 +63,10 @@ class TcpProxy:
         for client, server in pairs:
             if linger:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ONE_SHOT_LINGER)
-            for side in (server, client):
-                # A pump waits in recv on it: only shutdown wakes that, and only on the server's
-                # side, as on the client's it would send the FIN that a reset must not send.
-                if side is server or not linger:
-                    _shut(side)
+            else:
+                _shut(client)
             client.close()
+            _shut(server)
             server.close()
 
     def _accept(self) -> None:
@@ -92,12 +95,18 @@ class TcpProxy:
                 continue
             except OSError:
                 return
+            if any(source is client for client, _ in self._doomed):
+                self._doomed.clear()
+                self.reset()
+                return
             if record is not None:
                 record += data
             self._open.wait()
             try:
                 if not data:
-                    target.shutdown(socket.SHUT_WR)
+                    # Of a connection that is being cut, an end passed on would be a FIN.
+                    if any(source in pair for pair in self._pairs):
+                        target.shutdown(socket.SHUT_WR)
                     return
                 target.sendall(data)
             except OSError:

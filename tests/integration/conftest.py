@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,7 +37,10 @@ def environment(
     }
     with process_with(values):
         yield values
-    asyncio.get_event_loop().close()
+    from shared.web import lambda_handler
+
+    if (loop := getattr(lambda_handler._thread, "loop", None)) is not None:
+        loop.close()
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def make_engine(proxy: TcpProxy) -> Iterator[Callable[..., sa.Engine]]:
     gc.collect()
 
 
-@pytest.mark.parametrize("cut", ["reset", "finish"])
+@pytest.mark.parametrize("cut", ["reset", "reset_when_spoken_to", "finish"])
 @pytest.mark.parametrize("way", [transaction, single_statement])
 def test_a_connection_cut_while_idle_is_replaced_unseen(
     make_engine: Callable[..., sa.Engine], proxy: TcpProxy, cut: str, way: Callable[..., object]

@@ -121,7 +121,7 @@ def test_a_position_beyond_the_log_waits(client: LambdaClient) -> None:
 
 
 @pytest.mark.usefixtures("many_connections")
-def test_a_reader_misses_nothing_while_many_write_and_two_relays_number(  # noqa: C901
+def test_a_reader_misses_nothing_while_many_write_and_two_relays_number(
     client: LambdaClient, takes_all: TakesAll, engine: sa.Engine
 ) -> None:
     writers, writes = 4, 15

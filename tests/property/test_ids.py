@@ -12,8 +12,8 @@ from shared.kit import ids
 
 ZONES = [UTC, timezone(timedelta(hours=9)), timezone(timedelta(hours=-11, minutes=-30))]
 INSTANTS = st.datetimes(
-    datetime(1970, 1, 1),  # noqa: DTZ001  # the strategy adds the zone
-    datetime(2200, 1, 1),  # noqa: DTZ001
+    datetime(1970, 1, 1),  # the strategy adds the zone
+    datetime(2200, 1, 1),
     timezones=st.sampled_from(ZONES),
 )
 MILLISECONDS = st.integers(0, 2**47)

@@ -13,7 +13,7 @@ from shared.routing.sequences import DifferenceSequence, MeanSequence
 
 def rollout(
     seed: int, n: int, share: float, control: float, canary: float
-) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     is_canary = rng.random(n) < share
     rewards = (rng.random(n) < np.where(is_canary, canary, control)).astype(np.float64)
@@ -23,7 +23,7 @@ def rollout(
 def test_looking_after_every_decision_rolls_back_an_equal_canary_in_at_most_alpha() -> None:
     design = DifferenceSequence(smallest_share=0.2, tuned_for=1_000)
     false = sum(
-        alarms(*rollout(seed, 20_000, 0.2, 0.6, 0.6), 0.2, design, 0.02)[0].any()
+        bool(alarms(*rollout(seed, 20_000, 0.2, 0.6, 0.6), 0.2, design, 0.02)[0].any())
         for seed in range(400)
     )
     assert false / 400 <= 0.05
@@ -34,7 +34,7 @@ def test_a_five_percent_loss_is_found_within_5000_canary_decisions() -> None:
     found = 0
     for seed in range(200):
         rewards, canary = rollout(seed, 50_000, 0.1, 0.7, 0.65)
-        found += alarms(rewards, canary, 0.1, design, 0.02)[0].any()
+        found += int(alarms(rewards, canary, 0.1, design, 0.02)[0].any())
     assert found / 200 >= 0.9
 
 
@@ -45,7 +45,7 @@ def test_a_change_of_the_traffic_does_not_look_like_a_difference() -> None:
         rewards, canary = rollout(seed, 10_000, 0.2, 0.9, 0.9)
         later, _ = rollout(seed + 1_000, 10_000, 0.2, 0.3, 0.3)
         rewards[5_000:] = later[5_000:]
-        false += alarms(rewards, canary, 0.2, design, 0.02)[0].any()
+        false += int(alarms(rewards, canary, 0.2, design, 0.02)[0].any())
     assert false / 200 <= 0.05
 
 

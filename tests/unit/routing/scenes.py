@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from shared.routing.features import featurise
 from shared.routing.learner import FeedbackObservation, LearnerState, OutcomeObservation
 from shared.routing.types import (
     LEVELS,
@@ -64,6 +65,10 @@ def make_feedback(
 ) -> FeedbackObservation:
     at = NOW + timedelta(minutes=minutes)
     return FeedbackObservation(level, task, model, features, quality, 0.5, at)
+
+
+def features_of(text: str, level: Level = "L3") -> tuple[float, ...]:
+    return tuple(featurise(text, None, level, NOW).tolist())
 
 
 def make_outcome(model: str = SMALL.id, **changes: Any) -> OutcomeObservation:

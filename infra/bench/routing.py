@@ -1,0 +1,250 @@
+"""``davinci bench routing``: train on labelled rows, route rows kept aside, compare with the truth.
+
+The test rows' qualities, costs and task names never reach the router; it sees their prompts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.bench.curves import COST_WEIGHTS, Point, hull_of, pair_scores
+from infra.bench.progress import say
+from infra.bench.report import Row
+from infra.bench.tables import Recorded, folds_of, read_rows
+from infra.bench.worlds import LEVEL, START, Predicted, World, features_of
+from infra.local.replay.traffic import DATA_DIR
+from shared.routing.decide import decide, guard_deviations
+from shared.routing.learner import LearnerState
+from shared.routing.types import Context, LevelPolicy
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+
+_TIMED_DECISIONS = 1000
+_FOLDS = 5
+_RECORDED = ("llmrouter9", "zeroeval22", "routellm_mmlu_pair", "routellm_gsm8k_pair")
+# file and measure -> (measure, goal, words)
+_GOALS = {
+    "routellm_mmlu_pair apgr": ("apgr", 0.72, "APGR, all labels"),
+    "routellm_gsm8k_pair apgr": ("apgr", 0.68, "APGR, all labels"),
+    "llmrouter9 headroom": ("headroom", 0.32, "Headroom closed"),
+    "llmrouter9 cost": ("cost_at_best_single_quality", 0.18, "Cost at the best single's quality"),
+    "zeroeval22 headroom": ("headroom", 0.10, "Headroom closed"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("--train", type=Path, help="labelled rows to learn from")
+    parser.add_argument("--test", type=Path, help="rows to route and score")
+    parser.add_argument("--train-rows", type=int, default=None, help="use only so many, at random")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run(given: argparse.Namespace) -> dict[str, Any]:
+    """Return the scores on ``--test`` after learning from ``--train``.
+
+    Without files: five-fold cross-validation on the committed recordings, equal prompts in one
+    fold, the mean of the folds per file.
+    """
+    if given.train is not None and given.test is not None:
+        train, test = read_rows(given.train), read_rows(given.test)
+        return score(train, test, train_rows=given.train_rows, seed=given.seed)
+    if given.train is not None or given.test is not None:
+        raise SystemExit("name both --train and --test, or neither")
+    files = {}
+    for name in _RECORDED:
+        say(f"{name}, {_FOLDS} folds")
+        files[name] = _cross_validated(read_rows(DATA_DIR / f"{name}.csv.gz"), given.seed)
+    return {"folds": _FOLDS, "files": files}
+
+
+def rows(result: dict[str, Any]) -> list[Row]:
+    """Return the table's lines of a cross-validated result."""
+    lines = []
+    for name, (measure, goal, text) in _GOALS.items():
+        file, _, _ = name.partition(" ")
+        value = result["files"][file][measure]
+        met = value <= goal if measure == "cost_at_best_single_quality" else value >= goal
+        lines.append(Row(f"{text}, {file}", f"{value:.3f}", _target(measure, goal), is_met=met))
+    slowest = max(f["decide_ms"]["p99"] for f in result["files"].values())
+    typical = max(f["decide_ms"]["p50"] for f in result["files"].values())
+    lines.append(
+        Row(
+            "decide with the recorded models, p50 / p99",
+            f"{typical:.2f} / {slowest:.2f} ms",
+            "<= 0.5 / 2 ms",
+            is_met=typical <= 0.5 and slowest <= 2.0,
+        )
+    )
+    return lines
+
+
+def _target(measure: str, goal: float) -> str:
+    return f"{'<=' if measure == 'cost_at_best_single_quality' else '>='} {goal}"
+
+
+def _cross_validated(data: Recorded, seed: int) -> dict[str, Any]:
+    fold_of = folds_of(data.prompts, _FOLDS, seed)
+    scores = [
+        score(data.take(np.flatnonzero(fold_of != k)), data.take(np.flatnonzero(fold_of == k)))
+        for k in range(_FOLDS)
+    ]
+    measures = [k for k, v in scores[0].items() if k not in {"rows", "decide_ms"}]
+    means = {m: _mean([s[m] for s in scores]) for m in measures}
+    timing = {q: float(np.median([s["decide_ms"][q] for s in scores])) for q in ("p50", "p99")}
+    return {**means, "decide_ms": timing}
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def score(
+    train: Recorded,
+    test: Recorded,
+    *,
+    train_rows: int | None = None,
+    seed: int = 0,
+    timed: bool = True,
+) -> dict[str, Any]:
+    """Score the router; see the module.
+
+    Raises
+    ------
+    ValueError
+        If the two files do not hold the same models.
+    """
+    if train.models != test.models:
+        raise ValueError("train and test must hold the same models in the same order")
+    if train_rows is not None and train_rows < len(train.prompts):
+        keep = np.random.default_rng(seed).permutation(len(train.prompts))[:train_rows]
+        train = train.take(np.sort(keep))
+    world, learner = learn(train)
+    predicted = predict(world, learner, test)
+    return {
+        "rows": {"train": len(train.prompts), "test": len(test.prompts)},
+        **_overall(test, predicted),
+        **_against_cost(test, predicted),
+        **_pair(train, test, predicted),
+        "decide_ms": _timing(world, learner, test) if timed else None,
+    }
+
+
+def learn(train: Recorded) -> tuple[World, LearnerState]:
+    """Return the cards, and the learner after every labelled row."""
+    world = World(train)
+    observations = world.observations(train, features_of(train.prompts))
+    return world, LearnerState.empty().fold(observations)
+
+
+def predict(world: World, learner: LearnerState, test: Recorded) -> Predicted:
+    """Predict the test rows from their prompts alone."""
+    return world.predict(learner, features_of(test.prompts), [None] * len(test.prompts))
+
+
+def disagreements(train: Recorded, test: Recorded, cost_weight: float) -> int:
+    """Count the rows on which ``choices`` differs from ``shared.routing.decide`` itself."""
+    world, learner = learn(train)
+    predicted = predict(world, learner, test)
+    value = float(predicted.cost_usd.mean(axis=0).max()) / cost_weight
+    snapshot = world.snapshot(learner, LevelPolicy(value, 0.0, strategy="greedy"))
+    chosen = [
+        test.models.index(
+            decide(Context(prompt, 0, level=LEVEL), snapshot, seed=0, now=START).model
+        )
+        for prompt in test.prompts
+    ]
+    return int((np.array(chosen) != choices(predicted, cost_weight)).sum())
+
+
+def choices(predicted: Predicted, cost_weight: float) -> IntArray:
+    """Return the model that a greedy policy serves per row, guard included, shape (n_rows,).
+
+    ``cost_weight`` is the quality that one mean request of the dearest model is worth. The same
+    rule as ``shared.routing.decide``, for all rows at once.
+    """
+    dearest = predicted.cost_usd.mean(axis=0).max()
+    price = cost_weight / dearest if dearest > 0 else 0.0
+    rows = np.arange(len(predicted.quality))
+    fixed = np.argmax(predicted.quality_level - price * predicted.cost_usd, axis=1)
+    doubt = guard_deviations(predicted.n) * np.hypot(
+        predicted.quality_sd, predicted.quality_sd[rows, fixed][:, None]
+    )
+    doubt[rows, fixed] = 0.0
+    lowered = np.maximum(0.0, predicted.quality - doubt)
+    return np.argmax(lowered - price * predicted.cost_usd, axis=1)
+
+
+def _overall(test: Recorded, predicted: Predicted) -> dict[str, Any]:
+    rows = np.arange(len(test.prompts))
+    return {
+        "best_single": float(test.quality.mean(axis=0).max()),
+        "oracle": float(test.quality.max(axis=1).mean()),
+        "accuracy_at_zero_cost_weight": float(test.quality[rows, choices(predicted, 0.0)].mean()),
+    }
+
+
+def _against_cost(test: Recorded, predicted: Predicted) -> dict[str, float | None]:
+    names = ("aiq", "aiq_hull", "aiq_oracle", "headroom", "cost_at_best_single_quality")
+    cost = test.cost_usd
+    if cost is None:
+        return dict.fromkeys(names)
+    single_quality, single_cost = test.quality.mean(axis=0), cost.mean(axis=0)
+    low, high = float(single_cost.min()), float(single_cost[int(single_quality.argmax())])
+    singles = hull_of(list(zip(single_cost.tolist(), single_quality.tolist(), strict=True)))
+    routed = hull_of([_point(test, cost, choices(predicted, w)) for w in COST_WEIGHTS.tolist()])
+    zero = np.zeros(test.quality.shape)
+    truth = Predicted(test.quality, zero, test.quality, cost, zero)
+    best = hull_of([_point(test, cost, choices(truth, w)) for w in COST_WEIGHTS.tolist()])
+    if high <= low:
+        return dict.fromkeys(names)
+    aiq, hull, oracle = (curve.area(low, high) for curve in (routed, singles, best))
+    needed = routed.cost_of(float(single_quality.max()))
+    return {
+        "aiq": aiq,
+        "aiq_hull": hull,
+        "aiq_oracle": oracle,
+        "headroom": (aiq - hull) / (oracle - hull) if oracle > hull else None,
+        "cost_at_best_single_quality": None if needed is None else needed / high,
+    }
+
+
+def _point(test: Recorded, cost: FloatArray, chosen: IntArray) -> Point:
+    rows = np.arange(len(chosen))
+    return float(cost[rows, chosen].mean()), float(test.quality[rows, chosen].mean())
+
+
+def _pair(train: Recorded, test: Recorded, predicted: Predicted) -> dict[str, float | None]:
+    if len(test.models) != 2:
+        return {"apgr": None, "cpt50": None, "cpt80": None}
+    strong = int(train.quality.mean(axis=0).argmax())
+    found = pair_scores(
+        predicted.quality[:, strong] - predicted.quality[:, 1 - strong],
+        test.quality[:, 1 - strong],
+        test.quality[:, strong],
+    )
+    if found is None:
+        return {"apgr": None, "cpt50": None, "cpt80": None}
+    return {"apgr": found.apgr, "cpt50": found.cpt50, "cpt80": found.cpt80}
+
+
+def _timing(world: World, learner: LearnerState, test: Recorded) -> dict[str, float]:
+    """Time whole decisions, prompt to explanation, on this machine."""
+    snapshot = world.snapshot(learner, LevelPolicy(0.01, 0.0))
+    prompts = test.prompts[:_TIMED_DECISIONS]
+    times = []
+    for i, prompt in enumerate(prompts):
+        context = Context(text=prompt, tokens_in=max(1, len(prompt) // 4), level=LEVEL)
+        started = time.perf_counter()
+        decide(context, snapshot, seed=i, now=START)
+        times.append((time.perf_counter() - started) * 1000.0)
+    found = np.quantile(times, [0.5, 0.99])
+    return {"p50": float(found[0]), "p99": float(found[1])}

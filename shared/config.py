@@ -40,13 +40,13 @@ class Settings(BaseModel):
     credential_ttl_s: float = Field(30.0, ge=0, le=30)
     store_text: bool = False
     max_body_bytes: int = Field(1_048_576, ge=1_024)
-    text_key: str = Field("", description="Secret reference of the prompt-hash key.")
 
     bus: Literal["local", "eventbridge"] = "local"
     event_bus_name: str = "davinci"
     relay_function: str = Field(
         "", description="Function woken after a write; empty: schedule only."
     )
+    relay_look_again_s: float = Field(1.1, ge=0, description="Above the writers' wake interval.")
     local_cloud_url: str = ""
     local_cloud_token: SecretStr = SecretStr("")
 

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 
 from shared.errors import UnavailableError
 
 _TTL_S = 300.0
+# Where container platforms mount secrets; a flat folder, so no path leads out of it.
+_PROVIDER_FOLDER = Path("/run/secrets/davinci-providers")
+_PROVIDER_SECRET = re.compile(
+    r"(arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:)?davinci/[a-z]+/providers/[\w+=.@-]+"
+)
 _cache: dict[str, tuple[float, str]] = {}
 
 
@@ -42,6 +48,39 @@ def read_secret(reference: str) -> str:
         raise SecretUnavailableError(f"the secret {reference!r} cannot be read") from error
     _cache[reference] = (time.monotonic() + _TTL_S, value)
     return value
+
+
+def provider_reference_fault(reference: str) -> str | None:
+    """Return why a model's key may not be read from ``reference``, or None.
+
+    Whoever may register a model chooses where its key is sent, so a model must never be able to
+    name a secret of our own: the signing keys, the database's URL, the role's credentials.
+    """
+    kind, _, name = reference.partition("#")[0].partition(":")
+    if kind == "env" and name.endswith("_API_KEY") and not name.startswith(("AWS_", "DAVINCI_")):
+        return None
+    if kind == "file" and Path(name).parent == _PROVIDER_FOLDER and "\x00" not in name:
+        return None
+    if kind == "secretsmanager" and _PROVIDER_SECRET.fullmatch(name):
+        return None
+    return (
+        f"provider keys lie in env:<NAME>_API_KEY, file:{_PROVIDER_FOLDER}/<name> or "
+        "secretsmanager:arn:...:secret:davinci/<stage>/providers/<name>"
+    )
+
+
+def read_provider_secret(reference: str) -> str:
+    """Return a provider's key; see ``provider_reference_fault`` for where it may lie.
+
+    Raises
+    ------
+    SecretUnavailableError
+        If it may not be read or is not there.
+    """
+    fault = provider_reference_fault(reference)
+    if fault is not None:
+        raise SecretUnavailableError(fault)
+    return read_secret(reference)
 
 
 def _fetch(location: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from shared.config import get_settings
@@ -12,9 +13,25 @@ from shared.events.relay import relay_once
 from shared.kit.clock import utc_now
 from shared.observability.logging import get_logger
 
+# A writer's wake-up may come before the last write of its burst: look until nothing is left.
+_MOST_LOOKS = 15
+
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
-    """Number and publish what is waiting; tell the projections that the log has grown."""
+    """Number and publish until nothing is waiting; tell the projections that the log has grown."""
+    total = {"numbered": 0, "published": 0}
+    for _ in range(_MOST_LOOKS):
+        numbered, published = _relay()
+        total["numbered"] += numbered
+        total["published"] += published
+        if not numbered:
+            break
+        time.sleep(get_settings().relay_look_again_s)
+    get_logger().info("relayed", extra=total)
+    return total
+
+
+def _relay() -> tuple[int, int]:
     now = utc_now()
     bus = bus_for(get_settings())
     numbered, published = relay_once(get_engine(), bus, now)
@@ -22,5 +39,4 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
         # One message per run, not per event: projections read the log itself.
         detail = json.dumps({"numbered": numbered})
         bus.put([Entry("davinci.events", "EventLogAdvanced", detail, now.isoformat())])
-    get_logger().info("relayed", extra={"numbered": numbered, "published": published})
-    return {"numbered": numbered, "published": published}
+    return numbered, published

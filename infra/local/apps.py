@@ -66,6 +66,7 @@ def _security(operation_id: str) -> list[dict[str, list[str]]]:
     found: list[dict[str, list[str]]] = []
     if access.role is not None:
         found.append({"person": [access.role]})
-    if access.scope is not None:
-        found += [{"api_key": [access.scope]}, {"api_key_header": [access.scope]}]
+    if access.scope is not None or access.any_key:
+        scopes: list[str] = [access.scope] if access.scope is not None else []
+        found += [{"api_key": scopes}, {"api_key_header": scopes}]
     return found

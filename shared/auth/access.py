@@ -23,6 +23,8 @@ class Access:
     role: Role | None
     scope: Scope | None
     public: bool = False
+    # Any key will do, whatever its scopes.
+    any_key: bool = False
     # The scrape route: open on loopback or with its own token, see system.
     scrape: bool = False
 
@@ -45,7 +47,7 @@ ACCESS: Mapping[str, Access] = {
     "auth_login": PUBLIC,
     "auth_refresh": PUBLIC,
     "auth_jwks": PUBLIC,
-    "auth_verify": Access("viewer", "read"),
+    "auth_verify": Access("viewer", None, any_key=True),
     "auth_logout": SELF,
     "auth_create_key": OPERATE,
     "auth_list_keys": OPERATE,
@@ -87,4 +89,4 @@ def admits_role(access: Access, role: Role) -> bool:
 
 def admits_scopes(access: Access, scopes: frozenset[str]) -> bool:
     """Return whether a key with ``scopes`` may use the route."""
-    return access.scope is not None and access.scope in scopes
+    return access.any_key or (access.scope is not None and access.scope in scopes)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shared.config import get_settings
 from shared.providers.upstream import Upstream
-from shared.secrets import read_secret
+from shared.secrets import read_provider_secret
 
 if TYPE_CHECKING:
     import httpx
@@ -102,7 +102,7 @@ def complete_chat(
     headers = {"accept": "application/json"}
     try:
         if upstream.secret_ref is not None:
-            headers["authorization"] = f"Bearer {read_secret(upstream.secret_ref)}"
+            headers["authorization"] = f"Bearer {read_provider_secret(upstream.secret_ref)}"
     except UnavailableError as error:
         raise UpstreamCallError("secret", error.detail) from error
     started_at = time.perf_counter()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from shared.schemas.common import Labels, ModelId, Request, Response, Slug
 from shared.schemas.neural import Modality
+from shared.secrets import provider_reference_fault
 
 Status = Literal["operational", "degraded", "down"]
 LatencySource = Literal["measured", "reported"]
@@ -16,14 +17,23 @@ Price = Annotated[
     float, Field(ge=0, le=1e6, description="USD per million tokens.", examples=[0.15])
 ]
 BaseUrl = Annotated[str, Field(max_length=512, examples=["https://api.openai.com/v1"])]
+
+
+def _check_reference(reference: str) -> str:
+    fault = provider_reference_fault(reference)
+    if fault is not None:
+        raise ValueError(fault)
+    return reference
+
+
 SecretRef = Annotated[
     str,
     Field(
         max_length=512,
-        pattern=r"^(env:[A-Z][A-Z0-9_]*|file:/.+|secretsmanager:.+)$",
         description="Where the provider's key lies, never the key.",
-        examples=["secretsmanager:arn:aws:secretsmanager:eu-west-1:123456789012:secret:openai"],
+        examples=["env:OPENAI_API_KEY", "secretsmanager:davinci/prod/providers/openai#api_key"],
     ),
+    AfterValidator(_check_reference),
 ]
 
 

@@ -34,6 +34,7 @@ def environment(
         "DAVINCI_CREDENTIAL_TTL_S": "0",
         "DAVINCI_STORE_TEXT": "1",
         "DAVINCI_LOG_LEVEL": "ERROR",
+        "DAVINCI_RELAY_LOOK_AGAIN_S": "0",
     }
     with process_with(values):
         yield values

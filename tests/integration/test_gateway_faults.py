@@ -157,7 +157,7 @@ def test_an_unreachable_provider_is_an_outcome(
 def test_a_missing_provider_key_is_an_outcome_that_names_no_secret(
     client: LambdaClient, admin: LambdaClient, upstream: FakeUpstream
 ) -> None:
-    change = {"secret_ref": "env:TEST_NO_SUCH_PROVIDER_KEY"}
+    change = {"secret_ref": "env:TEST_NO_SUCH_PROVIDER_API_KEY"}
     for model in ("small", "large"):
         done = admin.patch(f"/api/models/test/{model}", change, headers={"if-match": "*"})
         assert done.status == 200

@@ -231,6 +231,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/learning/convergence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Is the best model known?
+         * @description Return per level the leader, how certain it is, and since when it is settled.
+         */
+        get: operations["learning_convergence"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/learning/evaluate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What another policy would have earned
+         * @description Judge a policy, a draft or a fixed model on logged decisions. Writes nothing.
+         */
+        post: operations["learning_evaluate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/learning/feedback": {
         parameters: {
             query?: never;
@@ -747,6 +787,20 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** ActionOverlap */
+        ActionOverlap: {
+            /** Logging Share */
+            logging_share: number;
+            /** Model */
+            model: string;
+            /**
+             * Not Evaluable Share
+             * @description Share of the target's choices of this model that the log cannot speak for.
+             */
+            not_evaluable_share: number;
+            /** Target Share */
+            target_share: number;
+        };
         /** AllocationItem */
         AllocationItem: {
             /**
@@ -944,6 +998,24 @@ export interface components {
             region?: string | null;
         };
         /**
+         * Convergence
+         * @description Per level: is the leader known, and would that survive another week of such traffic?
+         */
+        Convergence: {
+            /** Levels */
+            levels: components["schemas"]["LevelConvergence"][];
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /**
+             * Until
+             * Format: date-time
+             */
+            until: string;
+        };
+        /**
          * DecisionDetail
          * @description A decision whole: with what became of it.
          */
@@ -1114,6 +1186,145 @@ export interface components {
             next_cursor: string | null;
         };
         /**
+         * EstimateOut
+         * @description Mean reward per decision in USD, by one estimator.
+         */
+        EstimateOut: {
+            /** Confidence Level */
+            confidence_level: number;
+            /** Effective Sample Size */
+            effective_sample_size: number;
+            /**
+             * Estimator
+             * @enum {string}
+             */
+            estimator: "logged" | "ips" | "snips" | "dm" | "dr" | "dr_clipped";
+            /** Lower */
+            lower: number;
+            /** N */
+            n: number;
+            /** Upper */
+            upper: number;
+            /** Value */
+            value: number;
+        };
+        /**
+         * EvaluateRequest
+         * @description Which policy to judge on which part of the log. Without a target: the default policy.
+         */
+        EvaluateRequest: {
+            /** @description A draft that is stored nowhere. */
+            document?: components["schemas"]["PolicyDocument"] | null;
+            /**
+             * Greedy
+             * @description Take the policy without its exploration.
+             * @default false
+             */
+            greedy: boolean;
+            /**
+             * Learner
+             * @description The learner state that the policy is judged with.
+             * @default current
+             * @enum {string}
+             */
+            learner: "current" | "at_decision";
+            /**
+             * Max Decisions
+             * @description The newest judged decisions of the window.
+             * @default 2000
+             */
+            max_decisions: number;
+            /**
+             * Model
+             * @description One fixed model for everything.
+             */
+            model?: string | null;
+            /**
+             * Policy
+             * @description A policy's name.
+             */
+            policy?: string | null;
+            /**
+             * Since
+             * @description Default: a week before `until`.
+             */
+            since?: string | null;
+            /**
+             * Until
+             * @description Default: now.
+             */
+            until?: string | null;
+            /**
+             * Version
+             * @description Of that policy; default: the active one.
+             */
+            version?: number | null;
+        };
+        /**
+         * EvaluationOut
+         * @description What the target would have earned on logged decisions, with what cannot be known.
+         */
+        EvaluationOut: {
+            /** Decisions */
+            decisions: number;
+            /**
+             * Learner
+             * @enum {string}
+             */
+            learner: "current" | "at_decision";
+            /** Parts */
+            parts: components["schemas"]["EvaluationPart"][];
+            /**
+             * Recommended
+             * @constant
+             */
+            recommended: "dr_clipped";
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /**
+             * Skipped
+             * @description Judged decisions that could not be decided again.
+             */
+            skipped: number;
+            /** Target */
+            target: string;
+            /** Took Ms */
+            took_ms: number;
+            /**
+             * Until
+             * Format: date-time
+             */
+            until: string;
+            /** Warnings */
+            warnings: string[];
+            /**
+             * Weight Cap
+             * @description Cap of the estimator `dr_clipped`.
+             */
+            weight_cap: number;
+        };
+        /**
+         * EvaluationPart
+         * @description All traffic, or one level.
+         */
+        EvaluationPart: {
+            /** Decisions */
+            decisions: number;
+            /** Estimates */
+            estimates: components["schemas"]["EstimateOut"][];
+            /**
+             * Level
+             * @description None: all levels together.
+             */
+            level: ("L1" | "L2" | "L3" | "L4") | null;
+            /** @description What the logging policies themselves earned. */
+            logged: components["schemas"]["EstimateOut"];
+            overlap: components["schemas"]["OverlapOut"];
+        };
+        /**
          * Event
          * @description One fact. Sequences are dense: a reader that sees n and n+2 has missed one.
          */
@@ -1263,11 +1474,6 @@ export interface components {
             score: number;
             /** Source */
             source: string;
-        };
-        /** HTTPValidationError */
-        HTTPValidationError: {
-            /** Detail */
-            detail?: components["schemas"]["ValidationError"][];
         };
         /** Health */
         Health: {
@@ -1493,6 +1699,44 @@ export interface components {
              * @enum {string}
              */
             window: "1h" | "24h" | "7d";
+        };
+        /** LevelConvergence */
+        LevelConvergence: {
+            /**
+             * Advantage Usd
+             * @description Leader less runner-up, per decision.
+             */
+            advantage_usd: number | null;
+            /** Converged */
+            converged: boolean;
+            /** Converged Since */
+            converged_since: string | null;
+            /**
+             * Half Width Usd
+             * @description Of the 95 % interval of the advantage.
+             */
+            half_width_usd: number | null;
+            /**
+             * Leader
+             * @description Model with the largest estimated reward.
+             */
+            leader: string | null;
+            /**
+             * Level
+             * @enum {string}
+             */
+            level: "L1" | "L2" | "L3" | "L4";
+            /** Probability Best */
+            probability_best: number | null;
+            /** Reason */
+            reason: string;
+            /** Runner Up */
+            runner_up: string | null;
+            /**
+             * Slope Usd Per Day
+             * @description Change of the advantage.
+             */
+            slope_usd_per_day: number | null;
         };
         /**
          * LevelDocument
@@ -2034,6 +2278,20 @@ export interface components {
             /** Tokens Out */
             tokens_out: number;
         };
+        /**
+         * OverlapOut
+         * @description How far the log can speak for the target.
+         */
+        OverlapOut: {
+            /** Actions */
+            actions: components["schemas"]["ActionOverlap"][];
+            /** Effective Sample Size */
+            effective_sample_size: number;
+            /** Max Weight */
+            max_weight: number;
+            /** Not Evaluable Share */
+            not_evaluable_share: number;
+        };
         /** Policy */
         Policy: {
             /** Active Version */
@@ -2401,19 +2659,6 @@ export interface components {
              * @constant
              */
             token_type: "Bearer";
-        };
-        /** ValidationError */
-        ValidationError: {
-            /** Context */
-            ctx?: Record<string, never>;
-            /** Input */
-            input?: unknown;
-            /** Location */
-            loc: (string | number)[];
-            /** Message */
-            msg: string;
-            /** Error Type */
-            type: string;
         };
     };
     responses: never;
@@ -3178,13 +3423,198 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The input does not fit; every fault is listed. */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something failed on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Temporarily unavailable. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    learning_convergence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Convergence"];
+                };
+            };
+            /** @description Credentials are missing or invalid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credentials do not grant this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something failed on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Temporarily unavailable. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    learning_evaluate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EvaluateRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvaluationOut"];
+                };
+            };
+            /** @description The body is not valid JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Credentials are missing or invalid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credentials do not grant this. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It conflicts with what is there. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not application/json. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The input does not fit; every fault is listed. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Something failed on our side. */
@@ -3853,13 +4283,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The input does not fit; every fault is listed. */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Something failed on our side. */
@@ -4129,13 +4560,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The input does not fit; every fault is listed. */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Something failed on our side. */
@@ -4988,13 +5420,14 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Validation Error */
+            /** @description The input does not fit; every fault is listed. */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Something failed on our side. */

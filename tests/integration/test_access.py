@@ -72,7 +72,7 @@ def test_each_scope_may_do_what_the_table_says(make_key: Callable[..., LambdaCli
         for scope, client in keys.items():
             answer = client.request(method, path, body={} if method in {"POST", "PATCH"} else None)
             is_granted = access.any_key or access.scope == scope
-                assert (answer.status != 403) is is_granted, (scope, method, path)
+            assert (answer.status != 403) is is_granted, (scope, method, path)
             assert answer.status != 401 and answer.status < 500
 
 

@@ -172,7 +172,7 @@ def _answer(response: Response, session: service.Session, *, in_cookie: bool) ->
         )  # fmt: skip
     return TokenResponse(
         access_token=session.access_token,
-        token_type="Bearer",  # noqa: S106  # a word of the protocol  # a word of the protocol
+        token_type="Bearer",  # noqa: S106  # a word of the protocol
         expires_in=get_settings().access_token_ttl_s,
         refresh_token=None if in_cookie else session.refresh_token,
     )

@@ -8,7 +8,6 @@ DomainError
  +-- ForbiddenError            403
  +-- PreconditionFailedError   412
  +-- PreconditionRequiredError 428
- +-- TooLargeError             413
  +-- UpstreamError             502
  +-- UnavailableError          503
 
@@ -82,10 +81,6 @@ class PreconditionFailedError(DomainError):
 
 class PreconditionRequiredError(DomainError):
     status, code, title = 428, "precondition-required", "Precondition required"
-
-
-class TooLargeError(DomainError):
-    status, code, title = 413, "content-too-large", "Content too large"
 
 
 class UpstreamError(DomainError):

@@ -13,11 +13,9 @@ from shared.db.rows import AnyRow
 from shared.events.contracts import FeedbackRecordedV1
 from shared.events.log import list_after
 from shared.kit.ids import DECISION, parse
-from shared.projections.learner import observations_of, state_at
+from shared.projections.learner import refold, state_at
 from shared.routing.learner import LearnerState
 from shared.schemas.learning import Rebuild
-
-_BATCH = 2_000
 
 
 def experiences_after(
@@ -53,20 +51,16 @@ def rebuild(connection: sa.Connection, budget_s: float) -> Rebuild:
     started_at = time.monotonic()
     newest = repository.newest_state(connection)
     version = newest.version if newest is not None else 0
-    state, position, folded = LearnerState.empty(), 0, 0
-    while position < version and time.monotonic() - started_at < budget_s:
-        events = [e for e in list_after(connection, position, _BATCH) if e.sequence <= version]
-        if not events:
+    state, position = LearnerState.empty(), 0
+    for state, position in refold(connection, version):  # noqa: B007
+        if time.monotonic() - started_at > budget_s:
             break
-        state = state.fold(observations_of(connection, events))
-        position = events[-1].sequence
-        folded += len(events)
     is_whole = position >= version
     identical = state.to_json() == state_at(connection, version).to_json() if is_whole else None
     return Rebuild(
         state_version=version,
         folded_to=position,
-        events=folded,
+        events=position,  # sequences are dense: the last one is the count
         updates=state.n_updates,
         identical=identical,
         took_ms=(time.monotonic() - started_at) * 1000,

@@ -150,21 +150,6 @@ def predict(world: World, learner: LearnerState, test: Recorded) -> Predicted:
     return world.predict(learner, features_of(test.prompts), [None] * len(test.prompts))
 
 
-def disagreements(train: Recorded, test: Recorded, cost_weight: float) -> int:
-    """Count the rows on which ``choices`` differs from ``shared.routing.decide`` itself."""
-    world, learner = learn(train)
-    predicted = predict(world, learner, test)
-    value = float(predicted.cost_usd.mean(axis=0).max()) / cost_weight
-    snapshot = world.snapshot(learner, LevelPolicy(value, 0.0, strategy="greedy"))
-    chosen = [
-        test.models.index(
-            decide(Context(prompt, 0, level=LEVEL), snapshot, seed=0, now=START).model
-        )
-        for prompt in test.prompts
-    ]
-    return int((np.array(chosen) != choices(predicted, cost_weight)).sum())
-
-
 def choices(predicted: Predicted, cost_weight: float) -> IntArray:
     """Return the model that a greedy policy serves per row, guard included, shape (n_rows,).
 

@@ -112,10 +112,6 @@ class WorldCache:
         is_fresh = time.monotonic() - self._checked_at < self._ttl_s
         return self._world if is_fresh else None
 
-    def expire(self) -> None:
-        """Make the next ``get`` check the version: the process has just written."""
-        self._checked_at = -self._ttl_s
-
 
 def _read_version(connection: sa.Connection) -> tuple[Any, ...]:
     columns = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
@@ -51,19 +51,24 @@ def state_at(connection: sa.Connection, version: int) -> LearnerState:
     ).one_or_none()
     if stored is not None:
         return LearnerState.from_json(stored.state)
-    return refold(connection, version)
+    state = LearnerState.empty()
+    for folded, _ in refold(connection, version):
+        state = folded
+    return state
 
 
-def refold(connection: sa.Connection, until: int, batch: int = 2_000) -> LearnerState:
-    """Return the log folded from zero up to the sequence ``until``."""
+def refold(
+    connection: sa.Connection, until: int, batch: int = 2_000
+) -> Iterator[tuple[LearnerState, int]]:
+    """Fold the log from zero up to the sequence ``until``; yield state and position per batch."""
     state, position = LearnerState.empty(), 0
     while position < until:
         events = [e for e in list_after(connection, position, batch) if e.sequence <= until]
         if not events:
-            break
+            return
         state = state.fold(observations_of(connection, events))
         position = events[-1].sequence
-    return state
+        yield state, position
 
 
 def observations_of(connection: sa.Connection, events: Sequence[AnyRow]) -> list[Observation]:

@@ -6,7 +6,7 @@ variance over public prompts and kept to 1/32; qualities to 1/1000.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -97,16 +97,6 @@ def serving_cell(outcome: OutcomeObservation) -> Serving:
 def added(a: Serving, b: Serving) -> Serving:
     """Return the sums over both serving cells."""
     return tuple(x + y for x, y in zip(a, b, strict=True))
-
-
-def equal_moments(a: Mapping[object, Moments], b: Mapping[object, Moments]) -> bool:
-    """Return whether two tables hold the same sums."""
-    return a.keys() == b.keys() and all(
-        x.n == b[key].n
-        and x.quality == b[key].quality
-        and np.array_equal(x.features, b[key].features)
-        for key, x in a.items()
-    )
 
 
 def scatter_of(vectors: IntArray) -> IntArray:

@@ -20,7 +20,7 @@ verify: setup ## Check that nothing the replay saw acknowledged was lost or doub
 
 ##@ Prove
 .PHONY: test
-test: setup web/dist/.stamp .tools/sam/.stamp ## Set up and pass every test (10 minutes on 2 cores)
+test: setup web/dist/.stamp .tools/sam/.stamp .tools/litellm/.stamp ## Set up and pass every test (10 minutes on 2 cores)
 	$(PY) -m pytest -n 2 --dist loadscope --cov --cov-report=term
 	npm --prefix web run --silent test
 
@@ -95,6 +95,13 @@ web/dist/.stamp: web/node_modules/.stamp $(WEB_SOURCES) functions/system/openapi
 	@.tools/sam/bin/python $(PIP_INSTALL) -r infra/local/requirements-sam.lock
 	@touch $@
 
+# litellm pins the openai client that it wants; as a client under test it lives apart from .venv.
+.tools/litellm/.stamp: infra/local/requirements-litellm.lock infra/local/find-python.sh
+	@echo "Setting up litellm, a client under test (once) ..."
+	@python="$$(infra/local/find-python.sh)" && "$$python" -m venv --clear .tools/litellm
+	@.tools/litellm/bin/python $(PIP_INSTALL) -r infra/local/requirements-litellm.lock
+	@touch $@
+
 # The layer's wheels for Lambda's platform, so that builds need no network afterwards.
 .tools/wheels/.stamp: shared/requirements.txt .venv/.stamp
 	@echo "Fetching the layer's wheels (once) ..."
@@ -112,6 +119,8 @@ lock: .tools/uv/.stamp ## Renew the lock files (hashes, no index hosts, Python 3
 		--python-version 3.11 -c requirements.lock -o shared/requirements.txt pyproject.toml
 	echo aws-sam-cli | $(UV) pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url \
 		--no-header --python-version 3.11 -o infra/local/requirements-sam.lock -
+	echo litellm | $(UV) pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url \
+		--no-header --python-version 3.11 -o infra/local/requirements-litellm.lock -
 .tools/uv/.stamp:
 	@python="$$(infra/local/find-python.sh)" && "$$python" -m venv --clear .tools/uv
 	@.tools/uv/bin/python -m pip install --quiet uv

@@ -29,6 +29,9 @@ class Settings(BaseModel):
     database_connections: int = Field(
         1, ge=1, description="Per process; 1 fits one request at a time."
     )
+    database_trusted_idle_s: float = Field(
+        1.0, ge=0, description="A connection that was idle for longer is pinged before its use."
+    )
     database_ca_file: str | None = Field(None, description="CA bundle; set it to require TLS.")
 
     signing_keys: str = Field("", description="Secret reference of the JWT keys (see secrets.py).")

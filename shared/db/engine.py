@@ -43,15 +43,26 @@ def create_engine(settings: Settings) -> sa.Engine:
         hide_parameters=True,
         connect_args={"ssl_context": context, "timeout": settings.database_timeout_s},
     )
-    _treat_reset_as_stale(engine.dialect)
+    sa.event.listen(engine, "do_connect", _connect)
+    _ping_sparingly(engine.dialect, settings.database_trusted_idle_s)
     return engine
 
 
-def _treat_reset_as_stale(dialect: Any) -> None:
-    """Make the ping answer False on OSError, which pg8000 does not wrap as a driver error."""
+def _connect(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> Any:
+    from shared.db.driver import connect
+
+    return connect(**parameters)
+
+
+def _ping_sparingly(dialect: Any, trusted_idle_s: float) -> None:
+    """Ping only a connection that was idle, and answer False on the OSError of a reset, which
+    pg8000 does not wrap as a driver error.
+    """
     ping = dialect.do_ping
 
     def do_ping(connection: Any) -> bool:
+        if connection.is_fresh(trusted_idle_s):
+            return True
         # Without autocommit the ping would open a transaction and leave it open.
         connection.autocommit = True
         try:

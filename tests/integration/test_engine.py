@@ -55,13 +55,42 @@ def make_engine(proxy: TcpProxy) -> Iterator[Callable[..., sa.Engine]]:
 def test_a_connection_cut_while_idle_is_replaced_unseen(
     make_engine: Callable[..., sa.Engine], proxy: TcpProxy, cut: str, way: Callable[..., object]
 ) -> None:
-    engine = make_engine()
+    # A peer that resets only when spoken to shows nothing before: such silence needs the ping.
+    engine = make_engine(database_trusted_idle_s=0.01 if cut == "reset_when_spoken_to" else 60)
     for _ in range(3):
         with way(engine) as connection:  # type: ignore[attr-defined]
             assert connection.scalar(ONE) == 1
         getattr(proxy, cut)()
         time.sleep(0.1)
     assert len(proxy.sent) == 3
+
+
+def test_a_connection_that_just_answered_is_not_pinged(
+    make_engine: Callable[..., sa.Engine], proxy: TcpProxy
+) -> None:
+    said = []
+    for idle_s in (60, 0):
+        engine = make_engine(database_trusted_idle_s=idle_s)
+        with single_statement(engine) as connection:
+            connection.scalar(ONE)
+        proxy.sent[-1].clear()
+        with single_statement(engine) as connection:
+            connection.scalar(ONE)
+        said.append(bytes(proxy.sent[-1]).count(b"Q\0\0"))
+    assert said == [1, 2]
+
+
+def test_a_statement_with_parameters_is_one_message(
+    make_engine: Callable[..., sa.Engine], proxy: TcpProxy
+) -> None:
+    engine = make_engine()
+    with single_statement(engine) as connection:
+        connection.scalar(ONE)
+        proxy.sent[0].clear()
+        question = sa.text("SELECT :text || E'%s' || '$1'").bindparams(text="ä€\U0001f600")
+        assert connection.scalar(question) == "ä€\U0001f600%s$1"
+        kinds = re.findall(rb"[PBDES]\x00\x00", bytes(proxy.sent[0]))
+    assert kinds == [b"P\0\0", b"B\0\0", b"D\0\0", b"E\0\0", b"S\0\0"]
 
 
 @pytest.mark.parametrize("cut", ["reset", "finish"])

@@ -1,0 +1,133 @@
+"""pg8000, told to say in one breath what it says in three.
+
+pg8000 sends Parse, then Bind, then Execute, and waits for the server's answer to each; and it scans
+every statement's text character by character, each time, for its parameters (0.2 ms for the write
+of a decision). Here a statement is one message and one answer, and a text is scanned once. Nothing
+else of the protocol changes: statements stay unnamed, so RDS Proxy pins nothing.
+"""
+
+from __future__ import annotations
+
+import select
+import struct
+import time
+from functools import lru_cache
+from typing import Any
+
+from pg8000.converters import make_params
+from pg8000.core import Context
+from pg8000.dbapi import convert_paramstyle
+from pg8000.exceptions import DatabaseError, InterfaceError
+from pg8000.legacy import Connection as Pg8000Connection
+from pg8000.legacy import Cursor as Pg8000Cursor
+from pg8000.legacy import IntegrityError, ProgrammingError
+
+# Describe the unnamed portal, Execute it without a limit, Sync.
+_DESCRIBE_EXECUTE_SYNC = (
+    b"D\x00\x00\x00\x06P\x00E\x00\x00\x00\x09\x00\x00\x00\x00\x00S\x00\x00\x00\x04"
+)
+_length = struct.Struct("!i").pack
+_count = struct.Struct("!H").pack
+_NULL = _length(-1)
+
+
+class Cursor(Pg8000Cursor):  # type: ignore[misc]  # pg8000 has no types
+    """A cursor that remembers how a statement's text reads in PostgreSQL's own words."""
+
+    def execute(self, operation: str, args: Any = (), stream: Any = None) -> Cursor:
+        connection = self._c
+        if not args or stream is not None or connection is None:
+            super().execute(operation, args, stream)
+            return self
+        try:
+            if not connection._in_transaction and not connection.autocommit:  # noqa: SLF001
+                connection.execute_simple("begin transaction")
+            self._context = connection.execute_unnamed(
+                _in_dollars(operation), vals=args, oids=self._input_oids
+            )
+        except DatabaseError as error:
+            raise _as_pg8000_names_it(error) from error
+        self._row_iter = iter(self._context.rows or ())
+        self._input_oids: tuple[int, ...] = ()
+        self.input_types: list[Any] = []
+        return self
+
+
+class Connection(Pg8000Connection):  # type: ignore[misc]  # pg8000 has no types
+    """A connection whose statements are one round trip."""
+
+    # Wall clock, which goes on while a Lambda environment is frozen.
+    _answered_at = 0.0
+
+    def is_fresh(self, within_s: float) -> bool:
+        """Return whether the server answered within ``within_s`` and has not hung up since.
+
+        A server that closes or resets makes the socket readable, which costs no round trip to see.
+        """
+        if not 0 <= time.time() - self._answered_at < within_s:
+            return False
+        poll = select.poll()
+        poll.register(self._usock, select.POLLIN)
+        return not poll.poll(0)
+
+    def cursor(self) -> Cursor:
+        return Cursor(self)
+
+    def execute_unnamed(
+        self, statement: str, vals: Any = (), oids: Any = (), stream: Any = None
+    ) -> Any:
+        if oids or stream is not None:
+            return super().execute_unnamed(statement, vals, oids, stream)
+        if self._sock is None:
+            raise InterfaceError("connection is closed")
+        context = Context(statement)
+        message = self._parse_and_bind(statement, make_params(self.py_types, vals))
+        try:
+            self._sock.write(message)
+            self._sock.flush()
+        except OSError as error:
+            # SQLAlchemy knows a broken connection by these words of pg8000.
+            raise InterfaceError("network error") from error
+        self.handle_messages(context)
+        return context
+
+    def handle_messages(self, context: Any) -> None:
+        super().handle_messages(context)
+        self._answered_at = time.time()
+
+    def _parse_and_bind(self, statement: str, params: tuple[str | None, ...]) -> bytes:
+        encoding = self._client_encoding
+        parse = b"\x00" + statement.encode(encoding) + b"\x00\x00\x00"
+        bind = bytearray(b"\x00\x00\x00\x00" + _count(len(params)))
+        for value in params:
+            if value is None:
+                bind += _NULL
+            else:
+                encoded = value.encode(encoding)
+                bind += _length(len(encoded))
+                bind += encoded
+        bind += b"\x00\x00"
+        return b"".join(
+            (b"P", _length(len(parse) + 4), parse, b"B", _length(len(bind) + 4), bind,
+             _DESCRIBE_EXECUTE_SYNC)
+        )  # fmt: skip
+
+
+def connect(**parameters: Any) -> Connection:
+    """Open a connection; parameters as ``pg8000.dbapi.connect`` takes them."""
+    return Connection(**parameters)
+
+
+def _as_pg8000_names_it(error: DatabaseError) -> Any:
+    """Return the error as pg8000's own cursor raises it; SQLAlchemy goes by its class."""
+    fields = error.args[0]
+    code = fields["C"] if isinstance(fields, dict) else ""
+    if code == "28000":
+        return InterfaceError(fields)
+    return IntegrityError(fields) if code == "23505" else ProgrammingError(fields)
+
+
+@lru_cache(maxsize=1_024)
+def _in_dollars(operation: str) -> str:
+    """Return the statement with $1, $2 ... for %s."""
+    return str(convert_paramstyle("format", operation, ())[0])

@@ -29,8 +29,10 @@ class SecretUnavailableError(UnavailableError):
     code, title = "secret-unavailable", "Secret unavailable"
 
 
-def read_secret(reference: str) -> str:
+def read_secret(reference: str, *, max_age_s: float = _TTL_S) -> str:
     """Return the secret behind ``reference``, cached for five minutes per process.
+
+    With ``max_age_s`` (up to those five minutes) it is read again if the copy is older.
 
     Raises
     ------
@@ -38,7 +40,7 @@ def read_secret(reference: str) -> str:
         If the reference's kind is unknown or what it names is not there.
     """
     cached = _cache.get(reference)
-    if cached is not None and cached[0] > time.monotonic():
+    if cached is not None and cached[0] - _TTL_S + max_age_s > time.monotonic():
         return cached[1]
     location, _, member = reference.partition("#")
     try:

@@ -1,4 +1,4 @@
-"""/api/auth and /api/keys."""
+"""/api/auth; keys, users and the audit log have files of their own."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Cookie, Header, Response
 
-from functions.auth import service
+from functions.auth import audit_routes, key_routes, service, user_routes
 from functions.auth.errors import CsrfError, RefreshRefusedError
+from functions.auth.throttle import DEVICE_TTL_S
+from shared.audit.acting import CurrentActor
 from shared.auth.tokens import public_jwks
 from shared.config import get_settings
 from shared.db.engine import get_engine, transaction
@@ -16,21 +18,24 @@ from shared.kit.clock import utc_now
 from shared.schemas.auth import (
     Identity,
     Jwks,
-    KeyCreate,
-    KeyCreated,
-    KeyPage,
     LoginRequest,
     RefreshRequest,
     TokenResponse,
 )
 from shared.web.callers import CurrentCaller, forget_cached_credentials
-from shared.web.pagination import Cursor, Limit, decode_cursor, encode_cursor
 from shared.web.responses import problems
-from shared.web.session import Reader, Transaction
+from shared.web.routing import Route
+from shared.web.session import Transaction
 
-router = APIRouter(tags=["auth"])
+router = APIRouter(tags=["auth"], route_class=Route)
+
+# One application: a domain's routes are one list, which the access table is compared with.
+router.routes += [
+    *key_routes.router.routes, *user_routes.router.routes, *audit_routes.router.routes,
+]  # fmt: skip
 
 REFRESH_COOKIE = "__Host-davinci-refresh"
+DEVICE_COOKIE = "__Host-davinci-device"
 ClientKind = Annotated[
     str | None,
     Header(alias="x-davinci-client", description="`browser`: refresh token in a cookie only."),
@@ -40,19 +45,30 @@ CsrfHeader = Annotated[
     Header(alias="x-davinci-csrf", description="Any value; other sites cannot send it."),
 ]
 RefreshCookie = Annotated[str | None, Cookie(alias=REFRESH_COOKIE, include_in_schema=False)]
+DeviceCookie = Annotated[str | None, Cookie(alias=DEVICE_COOKIE, include_in_schema=False)]
 
 
 @router.post(
     "/api/auth/login",
     operation_id="auth_login",
     summary="Log in",
-    responses=problems(400, 401, 422),
+    responses=problems(400, 401, 422, 429),
 )
 async def log_in(
-    body: LoginRequest, response: Response, connection: Transaction, client: ClientKind = None
+    body: LoginRequest,
+    response: Response,
+    actor: CurrentActor,
+    client: ClientKind = None,
+    device: DeviceCookie = None,
 ) -> TokenResponse:
-    """Exchange e-mail and password for an access token and a refresh token."""
-    session = service.log_in(connection, get_settings(), body.email, body.password, utc_now())
+    """Exchange e-mail and password for an access token and a refresh token.
+
+    After three wrong passwords each further one doubles a wait (429), by account. A browser that
+    logged in before has a cookie that lets it in all the same.
+    """
+    session = service.log_in(
+        get_engine(), get_settings(), body.email, body.password, device, actor, utc_now()
+    )
     return _answer(response, session, in_cookie=client == "browser")
 
 
@@ -64,11 +80,15 @@ async def log_in(
 )
 async def refresh(
     response: Response,
+    actor: CurrentActor,
     body: RefreshRequest | None = None,
     cookie: RefreshCookie = None,
     csrf: CsrfHeader = None,
 ) -> TokenResponse:
-    """Spend a refresh token for new tokens. Using a spent one ends the whole session."""
+    """Spend a refresh token for new tokens.
+
+    Sent again within ten seconds it gives the same new one; later that ends the whole session.
+    """
     in_body = (body.refresh_token if body is not None else None) or None
     if in_body is None and cookie is not None and csrf is None:
         raise CsrfError("Send the header x-davinci-csrf with the refresh cookie.")
@@ -77,7 +97,7 @@ async def refresh(
         raise RefreshRefusedError("Send the refresh cookie or refresh_token. Log in otherwise.")
     # Its own transaction: the end of a leaked family is committed although we answer 401.
     with transaction(get_engine()) as connection:
-        session = service.refresh(connection, get_settings(), token, utc_now())
+        session = service.refresh(connection, get_settings(), token, actor, utc_now())
     if session is None:
         raise RefreshRefusedError("The refresh token is spent, revoked or expired. Log in again.")
     return _answer(response, session, in_cookie=in_body is None)
@@ -90,10 +110,12 @@ async def refresh(
     status_code=204,
     responses=problems(401, 403),
 )
-async def log_out(response: Response, caller: CurrentCaller, connection: Transaction) -> None:
+async def log_out(
+    response: Response, caller: CurrentCaller, actor: CurrentActor, connection: Transaction
+) -> None:
     """End the session everywhere within a minute."""
     if caller.claims is not None:
-        service.log_out(connection, caller.claims.family_id)
+        service.log_out(connection, caller.claims.family_id, actor)
         forget_cached_credentials()
     response.delete_cookie(REFRESH_COOKIE, path="/", secure=True, httponly=True, samesite="strict")
 
@@ -126,48 +148,15 @@ async def jwks(response: Response) -> Jwks:
     return Jwks.model_validate(public_jwks(get_settings()))
 
 
-@router.post(
-    "/api/keys",
-    operation_id="auth_create_key",
-    summary="Create an API key",
-    status_code=201,
-    responses=problems(400, 401, 403, 422),
-)
-async def create_key(body: KeyCreate, caller: CurrentCaller, connection: Transaction) -> KeyCreated:
-    """Create a key. Its secret is shown this once and stored nowhere."""
-    return service.create_key(connection, get_settings(), body, caller.id)
-
-
-@router.get(
-    "/api/keys",
-    operation_id="auth_list_keys",
-    summary="List API keys",
-    responses=problems(401, 403, 422),
-)
-async def list_keys(connection: Reader, limit: Limit = 50, cursor: Cursor = None) -> KeyPage:
-    """List keys, newest first, without their secrets."""
-    position = decode_cursor("keys", cursor) if cursor else None
-    items, more = service.list_keys(connection, position, limit)
-    return KeyPage(items=items, next_cursor=encode_cursor("keys", more) if more else None)
-
-
-@router.delete(
-    "/api/keys/{key_id}",
-    operation_id="auth_revoke_key",
-    summary="Revoke an API key",
-    status_code=204,
-    responses=problems(401, 403, 404, 422),
-)
-async def revoke_key(key_id: str, connection: Transaction) -> None:
-    """Revoke a key for good; it stops working everywhere within 30 seconds."""
-    service.revoke_key(connection, key_id)
-    forget_cached_credentials()
-
-
 def _answer(response: Response, session: service.Session, *, in_cookie: bool) -> TokenResponse:
     if in_cookie:
         response.set_cookie(
             REFRESH_COOKIE, session.refresh_token, expires=session.refresh_expires_at, path="/",
+            secure=True, httponly=True, samesite="strict",
+        )  # fmt: skip
+    if session.device_cookie is not None:
+        response.set_cookie(
+            DEVICE_COOKIE, session.device_cookie, max_age=DEVICE_TTL_S, path="/",
             secure=True, httponly=True, samesite="strict",
         )  # fmt: skip
     return TokenResponse(

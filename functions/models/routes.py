@@ -7,13 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from functions.models import service
+from shared.audit.acting import CurrentActor
 from shared.schemas.models import Model, ModelCreate, ModelPage, ModelUpdate
 from shared.web.etag import IfMatch, etag_of
 from shared.web.pagination import Cursor, Limit, decode_cursor, encode_cursor
 from shared.web.responses import problems
+from shared.web.routing import Route
 from shared.web.session import Reader, Transaction
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], route_class=Route)
 
 # The id holds slashes (openai/gpt-4o-mini), so it takes the rest of the path.
 ModelPath = Annotated[str, Path(max_length=128, examples=["openai/gpt-4o-mini"])]
@@ -40,9 +42,11 @@ async def list_models(connection: Reader, limit: Limit = 50, cursor: Cursor = No
     status_code=201,
     responses=problems(400, 401, 403, 409, 422),
 )
-async def create_model(body: ModelCreate, response: Response, connection: Transaction) -> Model:
+async def create_model(
+    body: ModelCreate, response: Response, actor: CurrentActor, connection: Transaction
+) -> Model:
     """Register a served model; the router may choose it within two seconds."""
-    return _tagged(response, service.register(connection, body))
+    return _tagged(response, service.register(connection, body, actor))
 
 
 @router.get(
@@ -66,11 +70,12 @@ async def update_model(
     model_id: ModelPath,
     body: ModelUpdate,
     response: Response,
+    actor: CurrentActor,
     connection: Transaction,
     if_match: IfMatch = None,
 ) -> Model:
     """Change some members; a new price is added to the history."""
-    return _tagged(response, service.change(connection, model_id, body, if_match))
+    return _tagged(response, service.change(connection, model_id, body, if_match, actor))
 
 
 def _tagged(response: Response, model: Model) -> Model:

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from functions.models import repository
 from functions.models.errors import ModelExistsError, ModelNotFoundError
+from shared.audit import SYSTEM, Actor, record
 from shared.db.rows import AnyRow
 from shared.errors import FieldError, InvalidInputError
 from shared.schemas.models import Model, ModelCreate, ModelUpdate
@@ -13,9 +14,11 @@ from shared.web.etag import require_match
 
 _PRICES = ("input_usd_per_mtok", "output_usd_per_mtok")
 _NULLABLE = {*_PRICES, "secret_ref", "max_tokens_out", "region"}
+# What a change moves by itself.
+_STAMPS = {"revision", "created_at", "updated_at"}
 
 
-def register(connection: sa.Connection, wanted: ModelCreate) -> Model:
+def register(connection: sa.Connection, wanted: ModelCreate, actor: Actor = SYSTEM) -> Model:
     """Add a model to the registry.
 
     Raises
@@ -28,12 +31,16 @@ def register(connection: sa.Connection, wanted: ModelCreate) -> Model:
     if not repository.add(connection, values):
         raise ModelExistsError(f"{wanted.id!r} is registered already; PATCH changes it.")
     repository.add_price(connection, wanted.id, *price)
-    return get(connection, wanted.id)
+    model = get(connection, wanted.id)
+    said = model.model_dump(mode="json", exclude=_STAMPS)
+    record(connection, actor, "model.created", _resource(model.id), None, said, actor.request_id)
+    return model
 
 
 def change(
-    connection: sa.Connection, model_id: str, wanted: ModelUpdate, if_match: str | None
-) -> Model:
+    connection: sa.Connection, model_id: str, wanted: ModelUpdate, if_match: str | None,
+    actor: Actor,
+) -> Model:  # fmt: skip
     """Change what ``wanted`` names; a changed price is added to the history.
 
     Raises
@@ -52,13 +59,20 @@ def change(
     if nulls:
         errors = [FieldError(f"#/{name}", "must not be null") for name in nulls]
         raise InvalidInputError("These members cannot be removed.", errors=errors)
+    before = get(connection, model_id)
     price = {name: values.pop(name) for name in _PRICES if name in values}
     if price:
-        before = get(connection, model_id)
         now = {name: getattr(before, name) for name in _PRICES} | price
         repository.add_price(connection, model_id, now[_PRICES[0]], now[_PRICES[1]])
     repository.update(connection, model_id, values)
-    return get(connection, model_id)
+    model = get(connection, model_id)
+    was, now_is = (m.model_dump(mode="json", exclude=_STAMPS) for m in (before, model))
+    changed = sorted(name for name in was if was[name] != now_is[name])
+    record(
+        connection, actor, "model.updated", _resource(model_id), {n: was[n] for n in changed},
+        {n: now_is[n] for n in changed}, actor.request_id,
+    )  # fmt: skip
+    return model
 
 
 def get(connection: sa.Connection, model_id: str) -> Model:
@@ -82,6 +96,11 @@ def list_page(
     rows = repository.list_models(connection, after or "", limit + 1)
     more = rows[limit - 1].id if len(rows) > limit else None
     return [_model(row) for row in rows[:limit]], more
+
+
+def _resource(model_id: str) -> str:
+    """A model's id is whatever operators call it, so the audit log says what it is."""
+    return f"model:{model_id}"
 
 
 def _not_found(model_id: str) -> ModelNotFoundError:

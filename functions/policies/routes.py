@@ -5,13 +5,14 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from functions.policies import service
+from shared.audit.acting import CurrentActor
 from shared.schemas.policies import Policy, PolicyCreate, PolicyPage
-from shared.web.callers import CurrentCaller
 from shared.web.pagination import Cursor, Limit, decode_cursor, encode_cursor
 from shared.web.responses import problems
+from shared.web.routing import Route
 from shared.web.session import Reader, Transaction
 
-router = APIRouter(tags=["policies"])
+router = APIRouter(tags=["policies"], route_class=Route)
 
 
 @router.get(
@@ -35,11 +36,9 @@ async def list_policies(connection: Reader, limit: Limit = 50, cursor: Cursor = 
     status_code=201,
     responses=problems(400, 401, 403, 409, 422),
 )
-async def create_policy(
-    body: PolicyCreate, caller: CurrentCaller, connection: Transaction
-) -> Policy:
+async def create_policy(body: PolicyCreate, actor: CurrentActor, connection: Transaction) -> Policy:
     """Create a policy. It serves `policy:<name>` at once; the first one also serves `auto`."""
-    return service.create(connection, body, caller.id)
+    return service.create(connection, body, actor)
 
 
 @router.get(

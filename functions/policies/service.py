@@ -9,13 +9,14 @@ import sqlalchemy as sa
 from functions.policies import repository
 from functions.policies.errors import PolicyExistsError, PolicyNotFoundError
 from functions.policies.presets import DEFAULT, presets
+from shared.audit import SYSTEM, Actor, record
 from shared.db.rows import AnyRow
 from shared.errors import FieldError, InvalidInputError
 from shared.kit.ids import POLICY, MalformedIdError, parse, to_text
 from shared.schemas.policies import Policy, PolicyCreate, PolicyDocument
 
 
-def create(connection: sa.Connection, wanted: PolicyCreate, created_by: str) -> Policy:
+def create(connection: sa.Connection, wanted: PolicyCreate, actor: Actor) -> Policy:
     """Create a policy; version 1 is in force under its name (``policy:<name>``) at once.
 
     The first policy of a deployment becomes the default.
@@ -34,16 +35,18 @@ def create(connection: sa.Connection, wanted: PolicyCreate, created_by: str) -> 
         description=wanted.description,
         document=wanted.document.model_dump(mode="json"),
         is_default=not repository.has_default(connection),
-        created_by=created_by,
+        created_by=actor.id,
     )
     if policy_id is None:
         raise PolicyExistsError(f"There is a policy {wanted.name!r} already.")
-    return get(connection, to_text(POLICY, policy_id))
+    policy = get(connection, to_text(POLICY, policy_id))
+    _record_created(connection, policy, actor)
+    return policy
 
 
 def ensure_presets(connection: sa.Connection, extra_task_levels: dict[str, str]) -> None:
     """Create the presets that are missing; the default one only if there is no default."""
-    for name, (description, document) in presets(extra_task_levels).items():
+    added = [
         repository.add(
             connection,
             name=name,
@@ -52,6 +55,11 @@ def ensure_presets(connection: sa.Connection, extra_task_levels: dict[str, str])
             is_default=name == DEFAULT and not repository.has_default(connection),
             created_by="preset",
         )
+        for name, (description, document) in presets(extra_task_levels).items()
+    ]
+    # After every other lock, as the audit log asks for.
+    for policy_id in filter(None, added):
+        _record_created(connection, get(connection, to_text(POLICY, policy_id)), SYSTEM)
 
 
 def get(connection: sa.Connection, policy_id: str) -> Policy:
@@ -78,6 +86,11 @@ def list_page(
     rows = repository.list_policies(connection, UUID(before) if before else None, limit + 1)
     more = str(rows[limit - 1].id) if len(rows) > limit else None
     return [_policy(row) for row in rows[:limit]], more
+
+
+def _record_created(connection: sa.Connection, policy: Policy, actor: Actor) -> None:
+    said = policy.model_dump(mode="json", exclude={"id", "created_at", "updated_at"})
+    record(connection, actor, "policy.created", policy.id, None, said, actor.request_id)
 
 
 def _refuse_unknown_models(connection: sa.Connection, document: PolicyDocument) -> None:

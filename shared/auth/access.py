@@ -7,7 +7,7 @@ start (``create_app``), and OpenAPI's security is generated from this table.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from shared.schemas.common import Role, Scope
@@ -27,10 +27,14 @@ class Access:
     any_key: bool = False
     # The scrape route: open on loopback or with its own token, see system.
     scrape: bool = False
+    # Whether requests pass when rate limits cannot be checked: only what merely reads.
+    fail_open: bool = False
+    # A limit of the route's own: per caller, or per client address where the route is public.
+    per_minute: int | None = None
 
 
 PUBLIC = Access(None, None, public=True)
-VIEW = Access("viewer", "read")
+VIEW = Access("viewer", "read", fail_open=True)
 OPERATE = Access("operator", "manage")
 ADMIN = Access("admin", None)
 SELF = Access("viewer", None)
@@ -44,14 +48,22 @@ ACCESS: Mapping[str, Access] = {
     "system_metrics": Access(None, None, scrape=True),
     "system_status": VIEW,
     "system_fallback": PUBLIC,
-    "auth_login": PUBLIC,
-    "auth_refresh": PUBLIC,
+    "auth_login": replace(PUBLIC, per_minute=30),
+    "auth_refresh": replace(PUBLIC, per_minute=60),
     "auth_jwks": PUBLIC,
-    "auth_verify": Access("viewer", None, any_key=True),
+    "auth_verify": Access("viewer", None, any_key=True, fail_open=True),
     "auth_logout": SELF,
     "auth_create_key": OPERATE,
-    "auth_list_keys": OPERATE,
+    "auth_list_keys": replace(OPERATE, fail_open=True),
     "auth_revoke_key": OPERATE,
+    "auth_rotate_key": OPERATE,
+    "auth_list_users": replace(ADMIN, fail_open=True),
+    "auth_create_user": ADMIN,
+    "auth_update_user": ADMIN,
+    "auth_delete_user": ADMIN,
+    "auth_change_password": replace(SELF, per_minute=10),
+    "auth_list_audit": replace(ADMIN, fail_open=True),
+    "auth_verify_audit": replace(ADMIN, per_minute=12),
     "neural_status": VIEW,
     "neural_models": VIEW,
     "neural_levels": VIEW,
@@ -62,13 +74,15 @@ ACCESS: Mapping[str, Access] = {
     "neural_history": VIEW,
     "neural_get_decision": VIEW,
     "gateway_chat_completions": Access("operator", "chat"),
-    "gateway_list_models": Access("viewer", "chat"),
+    "gateway_embeddings": Access("operator", "chat"),
+    "gateway_list_models": Access("viewer", "chat", fail_open=True),
+    "gateway_get_model": Access("viewer", "chat", fail_open=True),
     "learning_record_feedback": Access("operator", "feedback"),
     "learning_record_feedback_batch": Access("operator", "feedback"),
     "learning_replay": VIEW,
-    "learning_rebuild": OPERATE,
+    "learning_rebuild": replace(OPERATE, per_minute=12),
     "learning_metrics": VIEW,
-    "learning_evaluate": OPERATE,
+    "learning_evaluate": replace(OPERATE, per_minute=60),
     "learning_convergence": VIEW,
     "models_list": VIEW,
     "models_create": OPERATE,

@@ -7,13 +7,17 @@ the SHA-256 of a key is stored: at this entropy a slow hash adds nothing (ASVS 6
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import zlib
+from collections.abc import Iterator
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM_LENGTH = 30
 _CHECKSUM_LENGTH = 6
 PREFIX = "dv_"
+# For secret scanners. A find that ``is_well_formed`` is a key for certain (one in 2^32 is not).
+KEY_PATTERN = r"(?<![0-9A-Za-z_])dv_(?:local|dev|staging|prod)_[0-9A-Za-z]{36}(?![0-9A-Za-z_])"
 
 
 def generate_key(environment: str) -> str:
@@ -32,6 +36,13 @@ def is_well_formed(key: str) -> bool:
         return False
     body, checksum = key[:-_CHECKSUM_LENGTH], key[-_CHECKSUM_LENGTH:]
     return secrets.compare_digest(checksum, _checksum(body))
+
+
+def find_keys(text: str) -> Iterator[str]:
+    """Yield what is an API key in ``text``, such as a log or a commit."""
+    for found in re.finditer(KEY_PATTERN, text):
+        if is_well_formed(found.group()):
+            yield found.group()
 
 
 def hash_key(key: str) -> bytes:

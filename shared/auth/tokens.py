@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 _ALGORITHM = "EdDSA"
 _TYPE = "at+jwt"
 _AUDIENCE = "davinci-api"
-_LEEWAY_S = 30
+_LEEWAY_S = 60
+# How often a key that we do not know may make us read the signing secret again.
+_REREAD_S = 60.0
 _MAX_TOKEN_BYTES = 4_096
 _REQUIRED = ["exp", "iat", "iss", "aud", "sub", "jti", "fid", "role"]
 
@@ -93,7 +95,7 @@ def verify_access_token(settings: Settings, token: str) -> AccessClaims:
         # PyJWT does not look at typ: a refresh or id token must never pass as an access token.
         if header.get("typ") != _TYPE or header.get("alg") != _ALGORITHM or "crit" in header:
             raise invalid
-        key = next(k for k in _signing_keys(settings) if k.kid == header.get("kid"))
+        key = _key_named(settings, header.get("kid"))
         claims: dict[str, Any] = jwt.decode(
             token,
             key.private.public_key(),
@@ -135,12 +137,38 @@ def public_jwks(settings: Settings) -> dict[str, list[dict[str, str]]]:
 
 def derived_key(settings: Settings, purpose: str) -> bytes:
     """Return 32 bytes bound to ``purpose``, derived from the current signing secret."""
-    secret = json.loads(read_secret(settings.signing_keys))["current"]
-    return hmac.digest(secret.encode(), f"davinci/{purpose}".encode(), hashlib.sha256)
+    return derived_keys(settings, purpose)[0]
+
+
+def derived_keys(settings: Settings, purpose: str) -> tuple[bytes, ...]:
+    """Return the key for ``purpose`` of the current signing secret, then of the previous one."""
+    label = f"davinci/{purpose}".encode()
+    document = read_secret(settings.signing_keys)
+    return tuple(hmac.digest(s.encode(), label, hashlib.sha256) for s in _secrets(document))
 
 
 def _signing_keys(settings: Settings) -> tuple[_SigningKey, ...]:
     return _derive(read_secret(settings.signing_keys))
+
+
+def _key_named(settings: Settings, kid: object) -> _SigningKey:
+    """Return the key that a token names; of one that we do not know, look whether it is new.
+
+    Raises
+    ------
+    StopIteration
+        If nobody of ours signs with it.
+    """
+    for key in _signing_keys(settings):
+        if key.kid == kid:
+            return key
+    # Another process has seen a rotation before us.
+    document = read_secret(settings.signing_keys, max_age_s=_REREAD_S)
+    return next(key for key in _derive(document) if key.kid == kid)
+
+
+def _secrets(document: str) -> list[str]:
+    return [secret for secret in map(json.loads(document).get, ("current", "previous")) if secret]
 
 
 @lru_cache(maxsize=4)
@@ -148,7 +176,7 @@ def _derive(document: str) -> tuple[_SigningKey, ...]:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     keys = []
-    for secret in (s for s in map(json.loads(document).get, ("current", "previous")) if s):
+    for secret in _secrets(document):
         seed = hmac.digest(secret.encode(), b"davinci/jwt-ed25519", hashlib.sha256)
         private = Ed25519PrivateKey.from_private_bytes(seed)
         public = private.public_key().public_bytes_raw()

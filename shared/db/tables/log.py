@@ -63,6 +63,8 @@ decisions = sa.Table(
         "id",
         postgresql_where=sa.text("session_hash IS NOT NULL"),
     ),
+    # What a key was used for.
+    sa.Index("ix_decisions_caller", "caller", "id"),
     sa.CheckConstraint("propensity > 0 AND propensity <= 1", name="propensity"),
     postgresql_partition_by="RANGE (id)",
 )

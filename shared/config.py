@@ -6,10 +6,23 @@ Tests construct ``Settings(...)`` directly and never patch the environment.
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
+
+
+def _origins(value: object) -> object:
+    """Split ``https://a.example, https://b.example``; refuse what is no exact origin."""
+    if not isinstance(value, str):
+        return value
+    origins = frozenset(filter(None, (part.strip() for part in value.split(","))))
+    if wrong := sorted(o for o in origins if not _ORIGIN.fullmatch(o)):
+        raise ValueError(f"not an origin like https://app.example: {', '.join(wrong)}")
+    return origins
 
 
 class Settings(BaseModel):
@@ -33,16 +46,30 @@ class Settings(BaseModel):
         1.0, ge=0, description="A connection that was idle for longer is pinged before its use."
     )
     database_ca_file: str | None = Field(None, description="CA bundle; set it to require TLS.")
+    http_threads: int = Field(
+        64, ge=1, description="Requests in work at once in a container; most wait for a model."
+    )
 
     signing_keys: str = Field("", description="Secret reference of the JWT keys (see secrets.py).")
     issuer: str = "davinci"
     access_token_ttl_s: int = Field(900, ge=60, le=900)
     refresh_token_ttl_s: int = Field(14 * 86_400, ge=3_600)
+    refresh_grace_s: float = Field(
+        10.0, ge=0, le=60, description="A spent token gives its successor again; 0: never."
+    )
 
     snapshot_ttl_s: float = Field(2.0, ge=0)
     credential_ttl_s: float = Field(30.0, ge=0, le=30)
     store_text: bool = False
     max_body_bytes: int = Field(1_048_576, ge=1_024)
+    allowed_origins: Annotated[frozenset[str], BeforeValidator(_origins)] = Field(
+        frozenset(), description="Other origins whose pages may call, comma-separated and exact."
+    )
+
+    rate_limit_global_per_minute: int = Field(10_000, ge=1, description="All callers together.")
+    rate_limit_caller_per_minute: int = Field(
+        1_000, ge=1, description="Each caller; an API key may have its own (rpm)."
+    )
 
     bus: Literal["local", "eventbridge"] = "local"
     event_bus_name: str = "davinci"
@@ -53,8 +80,14 @@ class Settings(BaseModel):
     local_cloud_url: str = ""
     local_cloud_token: SecretStr = SecretStr("")
 
-    upstream_connect_timeout_s: float = 5.0
-    upstream_total_timeout_s: float = Field(28.0, description="Below API Gateway's 30 s.")
+    upstream_connect_timeout_s: float = Field(5.0, gt=0)
+    upstream_first_byte_timeout_s: float = Field(
+        20.0, gt=0, description="Of a stream: until its first content."
+    )
+    upstream_idle_timeout_s: float = Field(15.0, gt=0, description="Between a stream's chunks.")
+    upstream_total_timeout_s: float = Field(28.0, gt=0, description="Below API Gateway's 30 s.")
+    upstream_stream_timeout_s: float = Field(600.0, gt=0, description="A whole stream.")
+    otel_endpoint: str = Field("", description="OTLP/HTTP collector; empty: no spans, no metrics.")
     metrics_token: SecretStr = SecretStr("")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -9,18 +9,19 @@ from fastapi import APIRouter, Header, Query, Response
 
 from functions.events import service
 from shared.errors import FieldError, InvalidInputError
-from shared.schemas.events import EventPage
+from shared.schemas.events import EventPage, EventType
 from shared.web.pagination import Cursor, Limit, decode_cursor, encode_cursor
 from shared.web.responses import problems
+from shared.web.routing import Route
 from shared.web.session import Reader
 
-router = APIRouter(tags=["events"])
+router = APIRouter(tags=["events"], route_class=Route)
 
 _STREAM_LIMIT = 500
 _SEQUENCE = re.compile(r"[0-9]{1,18}")
 After = Annotated[int | None, Query(ge=0, le=2**62, description="Sequence to read after.")]
 Types = Annotated[
-    list[str] | None,
+    list[EventType] | None,
     Query(max_length=50, description="Only these types.", examples=[["feedback.recorded"]]),
 ]
 

@@ -11,7 +11,6 @@ from functions.learning.convergence import convergence_of
 from functions.learning.evaluation import evaluate
 from functions.learning.metrics import Window, metrics_of
 from shared.config import get_settings
-from shared.db.engine import get_engine, transaction
 from shared.decisions.process import get_world_cache
 from shared.decisions.snapshot import World
 from shared.events.wake import wake_relay
@@ -30,9 +29,10 @@ from shared.schemas.learning import (
 from shared.web.callers import CurrentCaller
 from shared.web.pagination import Cursor, decode_cursor, encode_cursor
 from shared.web.responses import problems
-from shared.web.session import Reader
+from shared.web.routing import Route
+from shared.web.session import Reader, Writes
 
-router = APIRouter(tags=["learning"])
+router = APIRouter(tags=["learning"], route_class=Route)
 
 
 async def _world() -> World:
@@ -56,14 +56,14 @@ _REBUILD_BUDGET_S = 20.0
     },
 )
 async def record_feedback(
-    body: FeedbackCreate, caller: CurrentCaller, response: Response
+    body: FeedbackCreate, caller: CurrentCaller, response: Response, writes: Writes
 ) -> Feedback:
     """Report how good an answer was; the router learns from it within seconds."""
     # Committed before the relay is woken, or it could run ahead of the event.
-    with transaction(get_engine()) as connection:
+    with writes.transaction() as connection:
         stored, added = service.record_feedback(connection, body, caller.id, utc_now())
     if added:
-        wake_relay(get_settings())
+        writes.then(lambda: wake_relay(get_settings()))
     else:
         response.status_code = 200
     return stored
@@ -75,11 +75,13 @@ async def record_feedback(
     summary="Judge up to 100 answers",
     responses=problems(400, 401, 403, 413, 415, 422),
 )
-async def record_feedback_batch(body: FeedbackBatch, caller: CurrentCaller) -> FeedbackBatchOut:
+async def record_feedback_batch(
+    body: FeedbackBatch, caller: CurrentCaller, writes: Writes
+) -> FeedbackBatchOut:
     """Report many judgements; a bad item gets its problem and does not fail the others."""
-    with transaction(get_engine()) as connection:
+    with writes.transaction() as connection:
         answer = batch.record_all(connection, body, caller.id, utc_now())
-    wake_relay(get_settings())
+    writes.then(lambda: wake_relay(get_settings()))
     return answer
 
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from functions.neural.service import decide_one
+from functions.neural.service import Write, decide_one
 from shared.config import Settings
-from shared.db.engine import transaction
 from shared.decisions.reader import decision_fields
 from shared.decisions.recorder import Recorded, record_decision
 from shared.decisions.snapshot import World
@@ -22,14 +21,14 @@ _PATH = "/api/neural/route/batch"
 
 def route_all(
     engine: sa.Engine, world: World, settings: Settings, wanted: BatchRequest,
-    caller: str, labels: Mapping[str, str],
+    caller: str, labels: Mapping[str, str], write: Write,
 ) -> BatchOut:  # fmt: skip
-    """Decide for each item in order and record all decisions in one transaction."""
+    """Decide for each item in order and record all decisions in one transaction of ``write``."""
     results = [
         _decide(engine, world, settings, item, index, caller, labels)
         for index, item in enumerate(wanted.items)
     ]
-    with transaction(engine) as connection:
+    with write() as connection:
         for result in results:
             if isinstance(result, Recorded):
                 record_decision(connection, result)

@@ -33,9 +33,10 @@ from shared.schemas.neural import (
 from shared.web.callers import CurrentCaller
 from shared.web.pagination import Cursor, Limit, decode_cursor, encode_cursor
 from shared.web.responses import problems
-from shared.web.session import Reader
+from shared.web.routing import Route
+from shared.web.session import Reader, Writes
 
-router = APIRouter(tags=["neural"])
+router = APIRouter(tags=["neural"], route_class=Route)
 
 From = Annotated[InstantParameter | None, Query(alias="from", description="Inclusive.")]
 Until = Annotated[InstantParameter | None, Query(alias="to", description="Exclusive.")]
@@ -56,13 +57,14 @@ CurrentWorld = Annotated[World, Depends(_world)]
     summary="Decide which model should serve a prompt",
     responses=problems(400, 401, 403, 404, 413, 415, 422),
 )
-async def route(body: RouteRequest, caller: CurrentCaller) -> DecisionOut:
+async def route(body: RouteRequest, caller: CurrentCaller, writes: Writes) -> DecisionOut:
     """Decide only: the decision is recorded, no model is called."""
     settings = get_settings()
     decision = service.route(
-        get_engine(), get_world_cache(), settings, body, caller.id, caller.labels
-    )
-    wake_relay(settings)
+        get_engine(), get_world_cache(), settings, body, caller.id, caller.labels,
+        writes.single_statement,
+    )  # fmt: skip
+    writes.then(lambda: wake_relay(settings))
     return decision
 
 
@@ -72,12 +74,14 @@ async def route(body: RouteRequest, caller: CurrentCaller) -> DecisionOut:
     summary="Decide for up to 100 prompts",
     responses=problems(400, 401, 403, 413, 415, 422),
 )
-async def route_batch(body: BatchRequest, caller: CurrentCaller) -> BatchOut:
+async def route_batch(body: BatchRequest, caller: CurrentCaller, writes: Writes) -> BatchOut:
     """Decide for each item in order; a bad item gets its problem and does not fail the others."""
     settings = get_settings()
     world = get_world_cache().get()
-    answer = batch.route_all(get_engine(), world, settings, body, caller.id, caller.labels)
-    wake_relay(settings)
+    answer = batch.route_all(
+        get_engine(), world, settings, body, caller.id, caller.labels, writes.transaction
+    )
+    writes.then(lambda: wake_relay(settings))
     return answer
 
 
@@ -145,7 +149,7 @@ async def history(
     position = decode_cursor("decisions", cursor) if cursor else None
     items, more = service.history(connection, wanted, position, limit)
     following = encode_cursor("decisions", more) if more else None
-    if "text/csv" in request.headers.get("accept", ""):
+    if request.state.media_type == "text/csv":
         headers = {"x-next-cursor": following} if following else {}
         return Response(as_csv(items), media_type="text/csv", headers=headers)
     return DecisionPage(items=items, next_cursor=following)

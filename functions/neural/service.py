@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,7 +13,6 @@ import sqlalchemy as sa
 from functions.neural import repository
 from functions.neural.errors import DecisionNotFoundError
 from shared.config import Settings
-from shared.db.engine import single_statement
 from shared.db.tables import decisions
 from shared.decisions.context import modalities_of, text_of, tokens_of_parts, with_affinity
 from shared.decisions.reader import decision_fields, find_decision, list_decisions
@@ -37,6 +37,9 @@ from shared.schemas.neural import (
     PolicyRef,
     RouteRequest,
 )
+
+# Opens a block that writes; see ``shared.web.session.Effect``.
+Write = Callable[[], AbstractContextManager[sa.Connection]]
 
 LEVEL_NAMES: Mapping[Level, str] = {
     "L1": "Brainstem",
@@ -69,9 +72,9 @@ class HistoryFilter:
 
 def route(
     engine: sa.Engine, cache: WorldCache, settings: Settings, wanted: RouteRequest,
-    caller: str, labels: Mapping[str, str],
+    caller: str, labels: Mapping[str, str], write: Write,
 ) -> DecisionOut:  # fmt: skip
-    """Decide and record; nothing is sent to any model.
+    """Decide and record in a block of ``write``; nothing is sent to any model.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def route(
         If the constraints leave no model.
     """
     recorded = decide_one(engine, cache.get(), settings, wanted, caller, labels)
-    with single_statement(engine) as connection:
+    with write() as connection:
         record_decision(connection, recorded)
     return DecisionOut(**decision_fields(recorded.row))
 

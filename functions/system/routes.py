@@ -15,10 +15,11 @@ from shared.kit.clock import utc_now
 from shared.schemas.system import Health, Root, Status
 from shared.web.app import VERSION
 from shared.web.responses import problems
+from shared.web.routing import Route
 from shared.web.session import Reader
 
-router = APIRouter(tags=["system"])
-fallback = APIRouter()
+router = APIRouter(tags=["system"], route_class=Route)
+fallback = APIRouter(route_class=Route)
 
 _HEALTH: dict[int | str, dict[str, Any]] = {
     200: {"description": "Alive and ready."},

@@ -13,6 +13,7 @@ from shared.config import get_settings
 from shared.web import problems
 from shared.web.boundary import Boundary
 from shared.web.callers import authorize
+from shared.web.routing import Route
 
 VERSION = "0.1.0"
 
@@ -26,7 +27,7 @@ def create_app(title: str, *routers: APIRouter) -> FastAPI:
     Raises
     ------
     RuntimeError
-        If a route has no entry in the access table. Default deny starts here.
+        If a route has no entry in the access table, or is none of ours. Default deny starts here.
     """
     app = FastAPI(
         title=title, version=VERSION, openapi_url=None, docs_url=None, redoc_url=None,
@@ -38,7 +39,9 @@ def create_app(title: str, *routers: APIRouter) -> FastAPI:
                 raise RuntimeError(
                     f"{route.path} ({route.operation_id}) is not in the access table"
                 )
+        if not all(isinstance(route, Route) for route in router.routes):
+            raise RuntimeError(f"the router {router.tags} needs route_class=Route")
         app.include_router(router, dependencies=[Depends(authorize)])
     problems.install(app)
-    app.add_middleware(Boundary, max_body_bytes=get_settings().max_body_bytes)
+    app.add_middleware(Boundary, settings=get_settings())
     return app

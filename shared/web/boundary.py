@@ -1,4 +1,4 @@
-"""The outermost ring of every app: request id, body limits, security headers, the last catch."""
+"""The outermost ring of every app: request id, limits of size, CORS, headers, the last catch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 
+from shared.config import Settings
 from shared.kit.ids import uuid7
+from shared.limits import headers_of
 from shared.observability.logging import get_logger
+from shared.observability.server_timing import ServerTiming
+from shared.web import cors
 from shared.web.problems import internal_error, problem
 
 if TYPE_CHECKING:
@@ -23,15 +27,19 @@ SECURITY_HEADERS = {
     "strict-transport-security": "max-age=63072000; includeSubDomains",
     "x-content-type-options": "nosniff",
 }
+# What API Gateway takes; the other hosts' servers would take more.
+MAX_HEAD_BYTES = 10_240
 _WITH_BODY = {"POST", "PUT", "PATCH"}
 
 
 class Boundary:
     """ASGI middleware. Pure ASGI, because Starlette's base class costs a task per request."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
-        self.max_body_bytes = max_body_bytes
+        self.max_body_bytes = settings.max_body_bytes
+        self.allowed_origins = settings.allowed_origins
+        self.is_cold = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -39,7 +47,10 @@ class Boundary:
             return
         headers = Headers(scope=scope)
         request_id = headers.get("x-request-id", "")[:64] or uuid7().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        timing = ServerTiming(cold=self.is_cold)
+        self.is_cold = False
+        state = scope.setdefault("state", {})
+        state["request_id"], state["timing"] = request_id, timing
         started_at = time.perf_counter()
         status = 0
 
@@ -49,14 +60,21 @@ class Boundary:
                 status = message["status"]
                 out = MutableHeaders(scope=message)
                 out["x-request-id"] = request_id
+                out.setdefault("server-timing", timing.render())
                 for name, value in SECURITY_HEADERS.items():
                     out.setdefault(name, value)
+                if (verdict := state.get("rate_limit")) is not None:
+                    for name, value in headers_of(verdict).items():
+                        out.setdefault(name, value)
+                cors.add_headers(out, headers.get("origin"), self.allowed_origins)
             await send(message)
 
-        refusal = self._refusal(scope, headers)
+        answer = cors.preflight(scope, headers, self.allowed_origins) or self._refusal(
+            scope, headers
+        )
         try:
-            if refusal is not None:
-                await refusal(scope, receive, send_with_headers)
+            if answer is not None:
+                await answer(scope, receive, send_with_headers)
             else:
                 await self.app(scope, self._limited(receive), send_with_headers)
         except Exception:
@@ -65,6 +83,7 @@ class Boundary:
                 raise
             await internal_error(scope["path"], request_id)(scope, receive, send_with_headers)
         finally:
+            # Neither the query nor a header nor the body: they hold what nobody should read here.
             get_logger().info(
                 "request",
                 extra={
@@ -77,6 +96,19 @@ class Boundary:
             )
 
     def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
+        return self._head_refusal(scope) or self._body_refusal(scope, headers)
+
+    def _head_refusal(self, scope: Scope) -> ASGIApp | None:
+        line = len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"])
+        if line > MAX_HEAD_BYTES:
+            detail = f"Path and query are longer than {MAX_HEAD_BYTES} bytes."
+            return problem(scope["path"], 414, "uri-too-long", "URI too long", detail)
+        if line + sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD_BYTES:
+            detail = f"Path, query and headers are longer than {MAX_HEAD_BYTES} bytes."
+            return problem(scope["path"], 431, "headers-too-large", "Headers too large", detail)
+        return None
+
+    def _body_refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
         if scope["method"] not in _WITH_BODY:
             return None
         length = headers.get("content-length", "")

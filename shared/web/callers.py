@@ -1,28 +1,34 @@
-"""Who is calling: a person with a JWT or an application with an API key.
+"""Who is calling, and whether they may: a person with a JWT or an application with an API key.
 
 Runs before every route (``create_app``). Lookups are cached at most ``credential_ttl_s`` seconds
-per process, so a revoked key or a logout takes effect within that time everywhere.
+per process, so a revoked key or a logout takes effect within that time everywhere. Identifying and
+admitting share one connection, which is given back before the route takes one.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 from uuid import UUID
 
+import sqlalchemy as sa
 from fastapi import Depends, Request
+from sqlalchemy.exc import DBAPIError
 
 from shared.auth import api_keys, store
-from shared.auth.access import ACCESS, ROLES, Access, admits_role, admits_scopes
+from shared.auth.access import ACCESS, Access, admits_role, admits_scopes
 from shared.auth.tokens import AccessClaims, verify_access_token
 from shared.config import Settings, get_settings
 from shared.db.engine import get_engine, single_statement
-from shared.errors import ForbiddenError, UnauthenticatedError
+from shared.errors import DatabaseUnavailableError, ForbiddenError, UnauthenticatedError
 from shared.kit.ids import KEY, USER, to_text
+from shared.limits import Bucket, LimiterUnavailableError, QuotaExceededError, admit
+from shared.observability.logging import get_logger
 from shared.schemas.common import Role
+from shared.web.negotiation import choose_media_type, refuse_unknown_parameters
 
 _MAX_CACHED_KEYS = 10_000
 
@@ -37,6 +43,15 @@ class Caller:
     scopes: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
     claims: AccessClaims | None = None
+    # An API key's own limits; None: the settings' requests a minute, no limit of the others.
+    rpm: int | None = None
+    tpm: int | None = None
+    budget_usd: float | None = None
+    budget_window: Literal["day", "month", "total"] | None = None
+
+
+# Who it is, or the look-up that says so.
+_Identity = Caller | Callable[[sa.Connection], Caller]
 
 
 @dataclass(slots=True)
@@ -56,25 +71,40 @@ def forget_cached_credentials() -> None:
 
 
 async def authorize(request: Request) -> None:
-    """Identify the caller and refuse what the access table does not grant.
+    """Identify the caller, charge the rate limits, refuse what the access table does not grant.
 
     Raises
     ------
     UnauthenticatedError
         Without valid credentials (401).
+    QuotaExceededError
+        When a limit is used up (429).
     ForbiddenError
         With valid credentials that are not enough (403); names what is missing.
+    NotAcceptableError, InvalidInputError
+        If the route has nothing that ``Accept`` admits (406) or does not know a query parameter.
     """
-    access = ACCESS[request.scope["route"].operation_id]
-    if access.public:
-        return
-    settings = get_settings()
+    with request.state.timing.measure("auth"):
+        _authorize(request, get_settings())
+    route = request.scope["route"]
+    request.state.media_type = choose_media_type(request.headers.get("accept"), route.offers)
+    if request.scope["query_string"] and request.scope["path"].startswith("/api/"):
+        refuse_unknown_parameters(request.query_params.keys(), route.query_names)
+
+
+def _authorize(request: Request, settings: Settings) -> None:
+    operation: str = request.scope["route"].operation_id
+    access = ACCESS[operation]
     if access.scrape:
         _authorize_scrape(request, settings)
-        return
-    caller = _identify(request, settings)
-    _require(access, caller)
-    request.state.caller = caller
+    elif access.public:
+        if access.per_minute is not None:
+            own = Bucket(operation, _address_of(request), access.per_minute, 60)
+            _admit(request, access, [own])
+    else:
+        caller = _identify_and_admit(request, access, operation, settings)
+        _require(access, caller)
+        request.state.caller = caller
 
 
 async def current_caller(request: Request) -> Caller:
@@ -85,7 +115,80 @@ async def current_caller(request: Request) -> Caller:
 CurrentCaller = Annotated[Caller, Depends(current_caller)]
 
 
-def _identify(request: Request, settings: Settings) -> Caller:
+def _identify_and_admit(
+    request: Request, access: Access, operation: str, settings: Settings
+) -> Caller:
+    caller: Caller | None = None
+    identity = _identify(request, settings)
+    try:
+        with single_statement(get_engine()) as connection:
+            caller = identity if isinstance(identity, Caller) else identity(connection)
+            _charge(request, connection, _buckets_of(caller, access, operation, settings))
+    except (DatabaseUnavailableError, DBAPIError) as error:
+        if caller is None:
+            raise
+        _go_on_unlimited(access, error)
+    return caller
+
+
+def _admit(request: Request, access: Access, buckets: Sequence[Bucket]) -> None:
+    try:
+        with single_statement(get_engine()) as connection:
+            _charge(request, connection, buckets)
+    except (DatabaseUnavailableError, DBAPIError) as error:
+        _go_on_unlimited(access, error)
+
+
+def _charge(request: Request, connection: sa.Connection, buckets: Sequence[Bucket]) -> None:
+    verdict = admit(connection, buckets)
+    # The outermost ring tells it with every answer, also with errors.
+    request.state.rate_limit = verdict
+    if not verdict.admitted:
+        raise QuotaExceededError(verdict)
+
+
+def _go_on_unlimited(access: Access, error: Exception) -> None:
+    """Let the request pass if its route fails open.
+
+    Raises
+    ------
+    DatabaseUnavailableError, LimiterUnavailableError
+        If it fails closed (503).
+    """
+    if access.fail_open:
+        get_logger().warning("limits cannot be checked, going on without: %s", type(error).__name__)
+    elif isinstance(error, DatabaseUnavailableError):
+        raise error
+    else:
+        raise LimiterUnavailableError from error
+
+
+def _buckets_of(caller: Caller, access: Access, operation: str, settings: Settings) -> list[Bucket]:
+    own_limit = caller.rpm or settings.rate_limit_caller_per_minute
+    buckets = [
+        Bucket("default", caller.id, own_limit, 60),
+        Bucket("global", "all", settings.rate_limit_global_per_minute, 60),
+    ]
+    if access.per_minute is not None:
+        buckets.append(Bucket(operation, caller.id, access.per_minute, 60))
+    return buckets
+
+
+def _address_of(request: Request) -> str:
+    """Return the client's address; of IPv6 the network, as one client has 2^64 addresses."""
+    import ipaddress  # only public routes need it
+
+    host = request.client.host if request.client is not None else ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "unknown"
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False))
+    return host
+
+
+def _identify(request: Request, settings: Settings) -> _Identity:
     kind, _, credential = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not credential:
         credential = request.headers.get("x-api-key", "")
@@ -99,39 +202,49 @@ def _identify(request: Request, settings: Settings) -> Caller:
     return _identify_person(credential, settings)
 
 
-def _identify_key(key: str, settings: Settings) -> Caller:
-    invalid = UnauthenticatedError("The API key is unknown, revoked or expired.")
+def _identify_key(key: str, settings: Settings) -> _Identity:
     if not api_keys.is_well_formed(key):
         raise UnauthenticatedError("The API key is mistyped: its checksum does not fit.")
     secret_hash = api_keys.hash_key(key)
-    now = time.monotonic()
     cached = _cache.keys.get(secret_hash)
-    if cached is not None and cached[0] > now:
+    if cached is not None and cached[0] > time.monotonic():
         return cached[1]
-    _cache.keys.pop(secret_hash, None)
-    with single_statement(get_engine()) as connection:
+
+    def look_up(connection: sa.Connection) -> Caller:
+        _cache.keys.pop(secret_hash, None)
+        asked_at = time.monotonic()
         row = store.find_api_key(connection, secret_hash)
-    if row is None:
-        raise invalid
-    caller = Caller(to_text(KEY, row.id), row.name, None, frozenset(row.scopes), row.labels)
-    if len(_cache.keys) >= _MAX_CACHED_KEYS:
-        _cache.keys.clear()
-    _cache.keys[secret_hash] = (now + settings.credential_ttl_s, caller)
-    return caller
+        if row is None:
+            raise UnauthenticatedError("The API key is unknown, revoked or expired.")
+        store.touch_api_key(connection, row.id)
+        caller = Caller(
+            to_text(KEY, row.id), row.name, None, frozenset(row.scopes), row.labels, None,
+            row.rpm, row.tpm, row.budget_usd, row.budget_window,
+        )  # fmt: skip
+        if len(_cache.keys) >= _MAX_CACHED_KEYS:
+            _cache.keys.clear()
+        _cache.keys[secret_hash] = (asked_at + settings.credential_ttl_s, caller)
+        return caller
+
+    return look_up
 
 
-def _identify_person(token: str, settings: Settings) -> Caller:
+def _identify_person(token: str, settings: Settings) -> _Identity:
     claims = verify_access_token(settings, token)
-    now = time.monotonic()
-    if _cache.revoked_until <= now:
-        with single_statement(get_engine()) as connection:
-            _cache.revoked = store.list_revoked_families(
-                connection, settings.access_token_ttl_s + 120
-            )
-        _cache.revoked_until = now + settings.credential_ttl_s
-    if claims.family_id in _cache.revoked:
-        raise UnauthenticatedError("This session has ended. Log in again.")
-    return Caller(to_text(USER, claims.user_id), claims.email, claims.role, claims=claims)
+    caller = Caller(to_text(USER, claims.user_id), claims.email, claims.role, claims=claims)
+
+    def unless_revoked() -> Caller:
+        if claims.family_id in _cache.revoked:
+            raise UnauthenticatedError("This session has ended. Log in again.")
+        return caller
+
+    def look_up(connection: sa.Connection) -> Caller:
+        asked_at = time.monotonic()
+        _cache.revoked = store.list_revoked_families(connection, settings.access_token_ttl_s + 120)
+        _cache.revoked_until = asked_at + settings.credential_ttl_s
+        return unless_revoked()
+
+    return unless_revoked() if _cache.revoked_until > time.monotonic() else look_up
 
 
 def _require(access: Access, caller: Caller) -> None:

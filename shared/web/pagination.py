@@ -36,17 +36,18 @@ def decode_cursor(collection: str, cursor: str) -> Any:
     InvalidInputError
         If it was altered, or made by somebody else or for another list.
     """
+    not_ours = InvalidInputError(
+        "The cursor is not one of ours. Start again without it.",
+        errors=[FieldError("?cursor", "not a cursor of this API")],
+    )
     try:
         raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-        if not hmac.compare_digest(mac, _mac(collection, payload)):
-            raise ValueError
-        return json.loads(payload)
     except ValueError as error:
-        raise InvalidInputError(
-            "The cursor is not one of ours. Start again without it.",
-            errors=[FieldError("?cursor", "not a cursor of this API")],
-        ) from error
+        raise not_ours from error
+    mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+    if not hmac.compare_digest(mac, _mac(collection, payload)):
+        raise not_ours
+    return json.loads(payload)
 
 
 def _mac(collection: str, payload: bytes) -> bytes:

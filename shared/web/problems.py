@@ -12,9 +12,14 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from shared.errors import DomainError, FieldError
+from shared.web.session import ReplayedError
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 _TYPE_BASE = "https://davinci.dev/problems/"
+# Problem types that somebody else has registered.
+_REGISTERED = {
+    "quota-exceeded": "https://iana.org/assignments/http-problem-types#quota-exceeded",
+}
 
 _OPENAI_TYPES = {
     401: "authentication_error",
@@ -28,7 +33,7 @@ _PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 def type_of(code: str) -> str:
     """Return the problem type's URI."""
-    return _TYPE_BASE + code
+    return _REGISTERED.get(code) or _TYPE_BASE + code
 
 
 def problem(
@@ -44,14 +49,13 @@ def problem(
 ) -> Response:
     """Return the error response that clients of ``path`` can parse."""
     if path.startswith("/v1/"):
+        kind, openai_code = _openai_names(status, code, extra or {})
         body: dict[str, Any] = {
             "error": {
                 "message": " ".join([detail, *(f"{e.pointer}: {e.detail}." for e in errors)]),
-                "type": _OPENAI_TYPES.get(
-                    status, "invalid_request_error" if status < 500 else "api_error"
-                ),
+                "type": kind,
                 "param": errors[0].pointer.removeprefix("#/") if errors else None,
-                "code": code.replace("-", "_"),
+                "code": openai_code,
             }
         }
         return JSONResponse(body, status, dict(headers or {}))
@@ -67,6 +71,16 @@ def problem(
     return JSONResponse(body, status, dict(headers or {}), media_type=PROBLEM_MEDIA_TYPE)
 
 
+def _openai_names(status: int, code: str, extra: Mapping[str, object]) -> tuple[str, str]:
+    """Return (type, code) as OpenAI's API names such an error."""
+    if code == "quota-exceeded":
+        violated = extra.get("violated-policies")
+        is_tokens = isinstance(violated, list) and "tpm" in violated
+        return ("tokens" if is_tokens else "requests"), "rate_limit_exceeded"
+    kind = "invalid_request_error" if status < 500 else "api_error"
+    return _OPENAI_TYPES.get(status, kind), code.replace("-", "_")
+
+
 def internal_error(path: str, request_id: str) -> Response:
     """Return the answer to an error that nobody foresaw: an id to quote, nothing of the inside."""
     detail = f"Something failed on our side. Quote the request id {request_id} when you report it."
@@ -78,6 +92,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DomainError, _on_domain_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(ReplayedError, _on_replay)
 
 
 async def _on_domain_error(request: Request, error: Exception) -> Response:
@@ -88,12 +103,23 @@ async def _on_domain_error(request: Request, error: Exception) -> Response:
     )  # fmt: skip
 
 
+async def _on_replay(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ReplayedError)
+    answer = Response(error.answer.body, error.answer.status)
+    answer.raw_headers = [
+        (name.encode("latin-1"), value.encode("latin-1")) for name, value in error.answer.headers
+    ]
+    answer.headers["idempotency-replayed"] = "true"
+    return answer
+
+
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     faults = error.errors()
     path = request.url.path
-    if any(fault["type"] == "json_invalid" for fault in faults):
-        detail = "The body is not valid JSON."
+    malformed = next((fault for fault in faults if fault["type"] == "json_invalid"), None)
+    if malformed is not None:
+        detail = f"The body is not valid JSON: {malformed['ctx']['error']}."
         return problem(path, 400, "malformed-json", "Malformed JSON", detail)
     errors = [FieldError(_pointer(fault, error.body), fault["msg"]) for fault in faults]
     detail = "The request does not fit the schema; every fault is listed with its place."
@@ -118,7 +144,8 @@ def _pointer(fault: Mapping[str, Any], body: object) -> str:
     if place == "body":
         return pointer_into(body, rest, is_missing=fault["type"] == "missing")
     kind = {"query": "?", "header": "header:", "path": "path:"}.get(str(place), "")
-    return kind + ".".join(map(str, rest))
+    # A parameter that may be repeated is one place to a caller, whichever of its values is wrong.
+    return kind + str(rest[0])
 
 
 def pointer_into(document: object, location: Sequence[int | str], *, is_missing: bool) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from shared.db.tables import decisions, outbox
+from shared.observability.logging import get_logger
 from tests.fakes.lambda_client import Answer, LambdaClient
 from tests.integration.conftest import process_with
 
@@ -218,18 +222,31 @@ def test_an_unforeseen_error_is_a_500_with_an_id_and_logs_no_prompt(
             assert connection.scalar(sa.select(sa.func.count()).select_from(table)) == 0
 
 
-def test_logs_hold_no_secret_and_no_prompt(
-    environment: dict[str, str], registry: list[str], admin: LambdaClient,
-    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
-    import logging
+@contextmanager
+def all_that_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[io.StringIO]:
+    """Collect our log lines as they are written, and what libraries log, at the finest level.
 
-    from shared.observability.logging import get_logger
-
+    The logger keeps the standard output that it began with, so capturing that may see nothing.
+    """
     logger = get_logger()
+    written, level = io.StringIO(), logger.log_level
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(logger.registered_formatter)
+    logging.getLogger(logger.name).addHandler(handler)
     logger.setLevel(logging.DEBUG)
-    caplog.set_level(logging.DEBUG)
     try:
+        with caplog.at_level(logging.DEBUG):
+            yield written
+        written.write(caplog.text)
+    finally:
+        logger.setLevel(level)
+        logging.getLogger(logger.name).removeHandler(handler)
+
+
+def test_logs_hold_no_secret_and_no_prompt(
+    registry: list[str], admin: LambdaClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with all_that_is_logged(caplog) as written:
         canaries = {
             "password": "canary-password-1", "prompt": "canary-prompt-2", "label": "canary-label-3",
             "session": "canary-session-4", "refresh": "canary-refresh-5",
@@ -245,10 +262,8 @@ def test_logs_hold_no_secret_and_no_prompt(
         judged = {"decision_id": decided["decision_id"], "score": 1, "label": canaries["label"]}
         assert client.post("/api/learning/feedback", judged).status == 201
         client.post("/api/neural/route", {"prompt": canaries["prompt"], "nonsense": 1})
-        printed = "".join(capfd.readouterr()) + caplog.text
-    finally:
-        logger.setLevel(environment["DAVINCI_LOG_LEVEL"])
-    assert "/api/neural/route" in printed  # requests are logged
+    printed = written.getvalue()
+    assert '"path":"/api/neural/route"' in printed  # requests are logged
     secrets = [*canaries.values(), key["secret"], str(admin.token)]
     assert [s for s in secrets if s in printed] == []
 

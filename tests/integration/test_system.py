@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from shared.db.tables import idempotency_keys
 from shared.kit.clock import utc_now
 from tests.fakes.lambda_client import LambdaClient, invoke_worker
 from tests.integration.conftest import TakesAll, process_with
@@ -182,6 +183,16 @@ def test_partitions_are_made_also_for_days_whose_rows_came_early(
         connection.rollback()
 
 
-def test_housekeeping_is_safe_to_repeat(api: LambdaClient) -> None:
+def test_housekeeping_deletes_what_has_expired_and_is_safe_to_repeat(
+    admin: LambdaClient, engine: sa.Engine
+) -> None:
+    key = {"idempotency-key": "once"}
+    assert admin.post("/api/keys", {"name": "a", "scopes": ["read"]}, headers=key).status == 201
+    long_ago = sa.text("'-infinity'")
+    with engine.begin() as connection:
+        connection.execute(sa.update(idempotency_keys).values(expires_at=long_ago))
     first = invoke_worker("system", {})
-    assert invoke_worker("system", {}) == first
+    assert first["expired_idempotency_keys"] == 1
+    again = invoke_worker("system", {})
+    assert again["expired_idempotency_keys"] == 0
+    assert again["partitions_from"] == first["partitions_from"]

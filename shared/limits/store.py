@@ -1,0 +1,74 @@
+"""The buckets in the database: exact under concurrency, by the database's clock.
+
+Give these functions a connection on which every statement is its own transaction
+(``single_statement``): a bucket's row stays locked until the transaction ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from shared.limits.buckets import Bucket, Verdict, judge
+
+# A function of the database (migration 0003), whose plans each session keeps: 0.2 ms a request,
+# where the same as one common table expression costs 0.7 ms, most of it planning. It locks the
+# rows in the order of ``ids``, reads the clock, and charges either all buckets or none.
+_ADMIT = sa.text(
+    "SELECT backlogs_ns, admitted FROM admit_request(CAST(:ids AS text[]), "
+    "CAST(:increments_ns AS bigint[]), CAST(:windows_ns AS bigint[]), CAST(:now_ns AS bigint))"
+)
+_CHARGE = sa.text(
+    """
+    INSERT INTO rate_limits AS held (id, tat_ns)
+    SELECT CAST(:id AS text), now_ns + CAST(:debt_ns AS bigint)
+    FROM CAST(extract(epoch FROM clock_timestamp()) * 1000000000 AS bigint) AS now_ns
+    ON CONFLICT (id) DO UPDATE SET tat_ns = excluded.tat_ns
+        + greatest(held.tat_ns - (excluded.tat_ns - CAST(:debt_ns AS bigint)), 0)
+    """
+)
+# What lies in the past means the same as no row.
+_DELETE_FULL = sa.text(
+    "DELETE FROM rate_limits "
+    "WHERE tat_ns < CAST(extract(epoch FROM clock_timestamp()) * 1000000000 AS bigint)"
+)
+
+
+def admit(
+    connection: sa.Connection, buckets: Sequence[Bucket], *, now_ns: int | None = None
+) -> Verdict:
+    """Charge every bucket, or none if one of them lacks the room; one round trip.
+
+    ``now_ns`` replaces the database's clock, for tests.
+
+    Raises
+    ------
+    sqlalchemy.exc.DBAPIError
+        If the database fails: whether that admits or refuses is the caller's decision.
+    """
+    # One order for everybody, or two requests could wait for each other's bucket.
+    ordered = sorted(buckets, key=lambda bucket: bucket.id)
+    row = connection.execute(
+        _ADMIT,
+        {
+            "ids": [bucket.id for bucket in ordered],
+            "increments_ns": [bucket.increment_ns for bucket in ordered],
+            "windows_ns": [bucket.window_ns for bucket in ordered],
+            "now_ns": now_ns,
+        },
+    ).one()
+    return judge(ordered, row.backlogs_ns, admitted=row.admitted)
+
+
+def charge(connection: sa.Connection, bucket: Bucket, cost: int) -> None:
+    """Correct what a bucket was charged by ``cost`` units, which may be negative.
+
+    It never refuses: a bucket may run into debt, which later requests wait for.
+    """
+    connection.execute(_CHARGE, {"id": bucket.id, "debt_ns": cost * bucket.interval_ns})
+
+
+def delete_full(connection: sa.Connection) -> int:
+    """Delete the buckets that are full again; return how many. Changes no outcome."""
+    return connection.execute(_DELETE_FULL).rowcount

@@ -9,8 +9,9 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,8 @@ import sqlalchemy as sa
 
 from shared.auth.tokens import derived_key
 from shared.config import Settings
-from shared.db.tables import decisions
+from shared.db.prepared import Prepared
+from shared.db.tables import decisions, in_flight
 from shared.decisions.snapshot import World
 from shared.errors import ConflictError, FieldError, InvalidInputError
 from shared.events.contracts import NeuralRouteCompletedV1
@@ -26,10 +28,25 @@ from shared.events.outbox import outbox_row, parameters_of, write_with_event
 from shared.kit.ids import DECISION, floor_at, instant_of, to_text, uuid7
 from shared.routing.decide import decide
 from shared.routing.eligibility import NoEligibleModelError
-from shared.routing.types import Context, Decision, RoutingPolicy, Snapshot
+from shared.routing.types import Candidate, Context, Decision, RoutingPolicy, Snapshot
 
 _SESSION_MEMORY = timedelta(hours=1)
-_WRITE = write_with_event(decisions)
+_CANDIDATE = tuple(field.name for field in fields(Candidate))
+_facts_of = attrgetter(*_CANDIDATE)
+_INSERT = write_with_event(decisions)
+_WRITE = Prepared(_INSERT)
+# The same for a decision that is going to be served, until when an outcome is due.
+_WRITE_SERVED = Prepared(
+    _INSERT.add_cte(
+        sa.insert(in_flight)
+        .values(
+            decision_id=sa.bindparam("row_id"),
+            outcome_due_at=sa.func.clock_timestamp()
+            + sa.func.make_interval(0, 0, 0, 0, 0, 0, sa.bindparam("due_in_s", type_=sa.Double)),
+        )
+        .cte("in_flight_row")
+    )
+)
 
 
 class NoEligibleModelProblemError(ConflictError):
@@ -104,7 +121,11 @@ def make_decision(
         "tokens_in": context.tokens_in,
         "features_version": decision.features_version,
         "features": decision.features,
-        "candidates": [asdict(candidate) for candidate in decision.candidates],
+        # What asdict says, without the deep copy that it makes of every value.
+        "candidates": [
+            dict(zip(_CANDIDATE, _facts_of(candidate), strict=True))
+            for candidate in decision.candidates
+        ],
         "fallbacks": decision.fallbacks,
         "request": _request_facts(context),
         "why": decision.why,
@@ -140,10 +161,20 @@ def decide_or_explain(
         raise NoEligibleModelProblemError(str(error), errors=reasons) from error
 
 
-def record_decision(connection: sa.Connection, recorded: Recorded) -> None:
-    """Write the decision and its event in one statement; any open transaction is joined."""
+def record_decision(
+    connection: sa.Connection, recorded: Recorded, *, outcome_due_in_s: float | None = None
+) -> None:
+    """Write the decision and its event in one statement; any open transaction is joined.
+
+    With ``outcome_due_in_s`` the decision is in flight until its outcome is written, and lost when
+    none was by then. Without it nobody serves the decision and none ever comes.
+    """
     event = outbox_row(_event(recorded), recorded.created_at)
-    connection.execute(_WRITE, parameters_of(recorded.row, event))
+    parameters = parameters_of(recorded.row, event)
+    if outcome_due_in_s is None:
+        _WRITE.execute(connection, parameters)
+    else:
+        _WRITE_SERVED.execute(connection, parameters | {"due_in_s": outcome_due_in_s})
 
 
 def _event(recorded: Recorded) -> NeuralRouteCompletedV1:

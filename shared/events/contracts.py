@@ -10,6 +10,8 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.schemas.events import EventType
+
 
 class EventData(BaseModel):
     """Base of all contracts. Members are facts at the time of the event."""
@@ -18,7 +20,7 @@ class EventData(BaseModel):
 
     source: ClassVar[str]
     detail_type: ClassVar[str]
-    public_type: ClassVar[str]
+    public_type: ClassVar[EventType]
     version: ClassVar[int]
 
 
@@ -87,4 +89,4 @@ CONTRACTS: tuple[type[EventData], ...] = (
     OutcomeRecordedV1,
     FeedbackRecordedV1,
 )
-PUBLIC_TYPES: dict[str, str] = {c.detail_type: c.public_type for c in CONTRACTS}
+PUBLIC_TYPES: dict[str, EventType] = {c.detail_type: c.public_type for c in CONTRACTS}

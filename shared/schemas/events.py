@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from shared.schemas.common import Response
+
+EventType = Literal["neural.route.completed", "outcome.recorded", "feedback.recorded"]
 
 
 class Event(Response):
@@ -15,7 +17,7 @@ class Event(Response):
 
     event_id: str = Field(examples=["evt_019ab3c4d5e67f8091a2b3c4d5e6f708"])
     sequence: int = Field(ge=1)
-    type: str = Field(examples=["feedback.recorded"])
+    type: EventType = Field(examples=["feedback.recorded"])
     version: int = Field(ge=1)
     occurred_at: datetime
     data: dict[str, Any]

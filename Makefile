@@ -28,13 +28,20 @@ test: setup web/dist/.stamp .tools/sam/.stamp .tools/litellm/.stamp ## Set up an
 test-unit: .venv/.installed ## Only what needs no server
 	$(PY) -m pytest tests/unit tests/property tests/architecture
 
+.PHONY: fuzz
+fuzz: setup ## Fuzz the whole API by its document: 100 examples an operation, 4 seeds (about 20 minutes)
+	DAVINCI_FUZZ_EXAMPLES=100 $(PY) -m pytest tests/contract/test_schemathesis.py -n 2 --dist load -rP
+
 .PHONY: check
-check: setup web/node_modules/.stamp .tools/sam/.stamp ## Lint, formats, types, imports, templates, generated files
+check: setup web/node_modules/.stamp infra/lint/node_modules/.stamp .tools/sam/.stamp ## Lint, formats, types, imports, templates, generated files
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports
 	.venv/bin/davinci openapi --check
+	$(PY) -m infra.openapi.access_table --check
+	npm --prefix infra/lint run --silent openapi
+	$(PY) -m infra.lint.breaking $(if $(BASE),--against "$(BASE)")
 	$(PY) -m infra.local.event_schemas --check
 	$(SAM) validate --lint --region eu-west-1
 	@# WS1000 asks for X-Ray, which costs 0.5 s of cold start; WS1004 does not see the shared log group.
@@ -53,6 +60,7 @@ build: .tools/sam/.stamp .tools/wheels/.stamp ## Build the functions and the lay
 .PHONY: openapi
 openapi: .venv/.installed web/node_modules/.stamp ## Write the OpenAPI document, event schemas and the dashboard's types
 	.venv/bin/davinci openapi
+	$(PY) -m infra.openapi.access_table
 	$(PY) -m infra.local.event_schemas
 	npm --prefix web run --silent gen
 
@@ -82,6 +90,11 @@ web/node_modules/.stamp: web/package.json web/package-lock.json
 	@npm --prefix web ci --silent --no-audit --no-fund
 	@touch $@
 
+infra/lint/node_modules/.stamp: infra/lint/package.json infra/lint/package-lock.json
+	@echo "Installing the API linter (once) ..."
+	@npm --prefix infra/lint ci --silent --no-audit --no-fund
+	@touch $@
+
 WEB_SOURCES := $(shell find web/src web/public web/index.html -type f 2>/dev/null | sed 's/ /\\ /g')
 web/dist/.stamp: web/node_modules/.stamp $(WEB_SOURCES) functions/system/openapi.json
 	@echo "Building the dashboard ..."
@@ -102,13 +115,15 @@ web/dist/.stamp: web/node_modules/.stamp $(WEB_SOURCES) functions/system/openapi
 	@.tools/litellm/bin/python $(PIP_INSTALL) -r infra/local/requirements-litellm.lock
 	@touch $@
 
-# The layer's wheels for Lambda's platform, so that builds need no network afterwards.
-.tools/wheels/.stamp: shared/requirements.txt .venv/.stamp
-	@echo "Fetching the layer's wheels (once) ..."
+# The wheels for Lambda's platform, so that builds need no network afterwards: the layer's, and the
+# server of the function that streams.
+.tools/wheels/.stamp: shared/requirements.txt functions/gateway/requirements.txt .venv/.stamp
+	@echo "Fetching Lambda's wheels (once) ..."
 	@rm -rf .tools/wheels && mkdir -p .tools/wheels
 	@$(PY) -m pip download --quiet --no-deps --require-hashes --only-binary=:all: --python-version 3.13 \
 		--platform manylinux_2_34_x86_64 --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 \
-		--platform manylinux2014_x86_64 --dest .tools/wheels -r shared/requirements.txt
+		--platform manylinux2014_x86_64 --dest .tools/wheels \
+		-r shared/requirements.txt -r functions/gateway/requirements.txt
 	@touch $@
 
 .PHONY: lock
@@ -117,6 +132,8 @@ lock: .tools/uv/.stamp ## Renew the lock files (hashes, no index hosts, Python 3
 		--python-version 3.11 --all-extras -o requirements.lock pyproject.toml
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--python-version 3.11 -c requirements.lock -o shared/requirements.txt pyproject.toml
+	printf '%s\n' uvicorn httptools | $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+		--no-header --no-annotate --python-version 3.13 -c requirements.lock -o functions/gateway/requirements.txt -
 	echo aws-sam-cli | $(UV) pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url \
 		--no-header --python-version 3.11 -o infra/local/requirements-sam.lock -
 	echo litellm | $(UV) pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url \
@@ -128,7 +145,7 @@ lock: .tools/uv/.stamp ## Renew the lock files (hashes, no index hosts, Python 3
 
 .PHONY: clean
 clean: ## Remove what make made, but not the state in .davinci
-	rm -rf .venv .tools .aws-sam web/node_modules web/dist
+	rm -rf .venv .tools .aws-sam web/node_modules web/dist infra/lint/node_modules
 
 .PHONY: help
 help: ## Show this list

@@ -6,7 +6,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
 
 from functions.auth.routes import router as auth
 from functions.events.routes import router as events
@@ -17,8 +16,7 @@ from functions.neural.routes import router as neural
 from functions.policies.routes import router as policies
 from functions.system.routes import fallback
 from functions.system.routes import router as system
-from shared.auth.access import ACCESS
-from shared.schemas.common import OpenAIError, Problem
+from infra.openapi.document import complete
 from shared.web.app import VERSION, create_app
 
 DOMAINS = (system, auth, neural, gateway, learning, models, policies, events)
@@ -36,37 +34,9 @@ def all_domains() -> FastAPI:
 
 
 def openapi_document() -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of all domains, with each operation's security."""
+    """Return the OpenAPI 3.1 document of all domains, complete (see ``infra.openapi``)."""
     routes = [route for router in DOMAINS for route in router.routes]
     document = get_openapi(
         title="Da Vinci", version=VERSION, description=_DESCRIPTION, routes=routes
     )
-    for error in (Problem, OpenAIError):  # routes refer to them by name
-        schema = error.model_json_schema(ref_template="#/components/schemas/{model}")
-        document["components"]["schemas"] |= {**schema.pop("$defs", {}), error.__name__: schema}
-    document["components"]["securitySchemes"] = {
-        "person": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-        "api_key": {"type": "http", "scheme": "bearer", "bearerFormat": "dv_<env>_<key>"},
-        "api_key_header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
-        "scrape": {"type": "http", "scheme": "bearer"},
-    }
-    for route in (r for r in routes if isinstance(r, APIRoute)):
-        for method in route.methods or ():
-            operation = document["paths"][route.path_format][method.lower()]
-            operation["security"] = _security(str(route.operation_id))
-    return document
-
-
-def _security(operation_id: str) -> list[dict[str, list[str]]]:
-    access = ACCESS[operation_id]
-    if access.public:
-        return []
-    if access.scrape:
-        return [{"scrape": []}]
-    found: list[dict[str, list[str]]] = []
-    if access.role is not None:
-        found.append({"person": [access.role]})
-    if access.scope is not None or access.any_key:
-        scopes: list[str] = [access.scope] if access.scope is not None else []
-        found += [{"api_key": scopes}, {"api_key_header": scopes}]
-    return found
+    return complete(document)

@@ -3,12 +3,13 @@
 ::
 
     HTTP -> gateway (CloudFront, API Gateway) -> pool -> environment: the real Lambda handler
+    HTTP -> gateway (REST API that streams) -> pool -> server: the command behind the Web Adapter
     functions -> internal listener -> bus (EventBridge) -> queues (SQS) -> consumers -> pool
     schedules (Scheduler), POST /invoke -> queues -> consumers (asynchronous Invoke) -> pool
 
 It fails where AWS would: unknown routes, missing permission to a rule's target, payloads, time.
 Left out, because one process on one machine cannot tell or need not: IAM of functions, memory
-and CPU limits, throttling rates, response streaming, FIFO queues, retention, several APIs.
+and CPU limits, throttling rates, FIFO queues, retention, host names of several APIs.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from infra.local.listener import DRAIN_S, Listener
 from infra.local.queues import Outgoing, QueueStore
 from infra.local.routes import RouteTable
 from infra.local.schedules import Scheduler, StoredAnchors
+from infra.local.servers import Server, ServerPool
 from infra.local.static import StaticSite
 from infra.local.system import Function, Schedule
 from infra.local.template import load_system
@@ -125,6 +127,12 @@ class LocalCloud:
         self.pools = {
             name: FunctionPool(function, self._start_environment, max_environments)
             for name, function in system.functions.items()
+            if not function.serves_http
+        }
+        self.servers = {
+            name: ServerPool(function, self._start_server, max_environments)
+            for name, function in system.functions.items()
+            if function.serves_http
         }
         self._consumers: list[Consumer] = [
             AsyncConsumer(pool, self._store, clock) for pool in self.pools.values()
@@ -135,9 +143,14 @@ class LocalCloud:
             self._consumers.append(consumer)
 
         site = StaticSite(static_dir or self._directory / "web" / "dist")
-        gateway = Gateway(RouteTable(system.routes), self.pools, site)
+        gateway = Gateway(
+            RouteTable(system.routes), self.pools, site,
+            streams=RouteTable(system.streams), servers=self.servers,
+        )  # fmt: skip
         bus = Bus(system, self._store, clock, injector)
-        internal = InternalApi(self.token, bus, self._store, system.functions)
+        internal = InternalApi(
+            self.token, bus, self._store, {name: pool.function for name, pool in self.pools.items()}
+        )
         self._public = Listener(gateway, public_host, public_port)
         self._internal = Listener(internal, LOOPBACK, 0)
         self._consuming: list[asyncio.Task[None]] = []
@@ -206,7 +219,7 @@ class LocalCloud:
             for consuming in late:
                 consuming.cancel()
         await asyncio.gather(*self._consuming, *self._recurring, return_exceptions=True)
-        await asyncio.gather(*(pool.close() for pool in self.pools.values()))
+        await asyncio.gather(*(pool.close() for pool in self._all_pools()))
         await self._internal.stop()  # last, because functions that finish still send events
         await asyncio.to_thread(self._database.close)
 
@@ -217,6 +230,17 @@ class LocalCloud:
             directory=self._directory,
             log=self._home / "logs" / f"{function.name}.log",
         )
+
+    async def _start_server(self, function: Function) -> Server:
+        return await Server.start(
+            function,
+            variables=self._variables(function),
+            directory=self._directory,
+            log=self._home / "logs" / f"{function.name}.log",
+        )
+
+    def _all_pools(self) -> tuple[FunctionPool | ServerPool, ...]:
+        return (*self.pools.values(), *self.servers.values())
 
     def _variables(self, function: Function) -> dict[str, str]:
         search = [str(self._directory), str(_CHECKOUT), os.environ.get("PYTHONPATH", "")]
@@ -242,7 +266,7 @@ class LocalCloud:
         while True:
             await asyncio.sleep(_IDLE_S / 5)
             await asyncio.to_thread(self._trim_logs)
-            for pool in self.pools.values():
+            for pool in self._all_pools():
                 await pool.reap(_IDLE_S)
 
     def _trim_logs(self) -> None:

@@ -16,8 +16,9 @@ from datetime import timedelta
 from typing import Any
 
 from infra.local.clock import Clock, wait_for_event
-from infra.local.environments import FunctionPool, InvocationError
+from infra.local.environments import FunctionPool
 from infra.local.faults import FaultInjector
+from infra.local.pool import InvocationError
 from infra.local.queues import Message, Outgoing, QueueStore
 from infra.local.system import EventSource, Function, Queue
 

@@ -5,17 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from infra.local.environments import (
-    FunctionPool,
-    FunctionTimeoutError,
-    InvocationError,
-    RequestTooLargeError,
-    ThrottledError,
-)
+from infra.local.environments import FunctionPool
 from infra.local.http_events import (
     BadResponseError,
     HttpResponse,
@@ -23,7 +18,14 @@ from infra.local.http_events import (
     problem,
     read_response,
 )
-from infra.local.routes import RouteTable
+from infra.local.pool import (
+    FunctionTimeoutError,
+    InvocationError,
+    RequestTooLargeError,
+    ThrottledError,
+)
+from infra.local.routes import Match, RouteTable
+from infra.local.servers import ServerPool, build_request
 from infra.local.static import StaticSite
 
 Scope = dict[str, Any]
@@ -47,7 +49,11 @@ class RefusedError(Exception):
 
 
 class Gateway:
-    """An ASGI application: one request, one event, one environment."""
+    """An ASGI application: one request, one environment.
+
+    Routes of the REST API (``streams``) come before those of the HTTP API, which on AWS have a
+    host name each. Their responses pass on part by part.
+    """
 
     def __init__(
         self,
@@ -55,8 +61,12 @@ class Gateway:
         pools: Mapping[str, FunctionPool],
         site: StaticSite,
         *,
+        streams: RouteTable | None = None,
+        servers: Mapping[str, ServerPool] | None = None,
         timeout_s: float = INTEGRATION_TIMEOUT_S,
     ) -> None:
+        self._streams = streams or RouteTable([])
+        self._servers = servers or {}
         self._routes = routes
         self._pools = pools
         self._site = site
@@ -65,6 +75,9 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
         try:
+            if stream := self._streams.match(method, path):
+                await self._serve_stream(scope, receive, send, stream)
+                return
             if self._is_api(scope):
                 response = await self._serve_api(scope, receive)
             else:
@@ -87,11 +100,7 @@ class Gateway:
         return path[1:].split("/", 1)[0] in _API
 
     async def _serve_api(self, scope: Scope, receive: Receive) -> HttpResponse:
-        head = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"])
-        head += sum(len(name) + len(value) for name, value in scope["headers"])
-        if head > MAX_HEAD_BYTES:
-            detail = f"Request line and headers are over {MAX_HEAD_BYTES} bytes."
-            raise RefusedError(431, "headers-too-large", detail)
+        _check_head(scope)
         body = await read_body(receive)
         match = self._routes.match(scope["method"], scope["path"])
         if match is None:
@@ -109,25 +118,61 @@ class Gateway:
         response.headers.append((b"apigw-requestid", request_id.encode()))
         return response
 
+    async def _serve_stream(self, scope: Scope, receive: Receive, send: Send, match: Match) -> None:
+        _check_head(scope)
+        request = build_request(scope, await read_body(receive))
+        request_id = str(uuid.uuid4()).encode()
+        has_started = False
+
+        async def pass_on(message: dict[str, Any]) -> None:
+            nonlocal has_started
+            if message["type"] == "http.response.start":
+                has_started = True
+                message["headers"].append((b"x-amzn-requestid", request_id))
+            await send(message)
+
+        pool = self._servers[match.route.function]
+        try:
+            with _as_refusals():
+                await pool.serve(request, receive, pass_on, limit_s=match.route.timeout_s)
+        except RefusedError as refusal:
+            if not has_started:
+                raise
+            # Without its last part the response is cut, and the client sees that it is.
+            _log.warning("%s: the response is cut, %s", match.route.key, refusal.__cause__)
+
     async def _invoke(self, pool: FunctionPool, event: dict[str, Any]) -> Any:
         # Neither the gateway's limit nor a client that hangs up stops a function on AWS.
         invocation = asyncio.ensure_future(pool.invoke(event))
-        try:
-            return await asyncio.wait_for(asyncio.shield(invocation), self._timeout_s)
-        except TimeoutError as error:
-            detail = f"The request took longer than {self._timeout_s:g} s."
-            raise RefusedError(503, "gateway-timeout", detail) from error
-        except RequestTooLargeError as error:
-            raise RefusedError(413, "request-too-large", str(error)) from error
-        except ThrottledError as error:
-            raise RefusedError(503, "throttled", str(error)) from error
-        # From here on an HTTP API says 500; 502 and 504 tell our own faults from the gateway's.
-        except FunctionTimeoutError as error:
-            raise RefusedError(504, "function-timeout", str(error)) from error
-        except InvocationError as error:
-            raise RefusedError(
-                502, "function-error", "The function failed; see its log."
-            ) from error
+        with _as_refusals():
+            try:
+                return await asyncio.wait_for(asyncio.shield(invocation), self._timeout_s)
+            except TimeoutError as error:
+                detail = f"The request took longer than {self._timeout_s:g} s."
+                raise RefusedError(503, "gateway-timeout", detail) from error
+
+
+@contextmanager
+def _as_refusals() -> Iterator[None]:
+    try:
+        yield
+    except RequestTooLargeError as error:
+        raise RefusedError(413, "request-too-large", str(error)) from error
+    except ThrottledError as error:
+        raise RefusedError(503, "throttled", str(error)) from error
+    # From here on an HTTP API says 500; 502 and 504 tell our own faults from the gateway's.
+    except FunctionTimeoutError as error:
+        raise RefusedError(504, "function-timeout", str(error)) from error
+    except InvocationError as error:
+        raise RefusedError(502, "function-error", "The function failed; see its log.") from error
+
+
+def _check_head(scope: Scope) -> None:
+    size = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"])
+    size += sum(len(name) + len(value) for name, value in scope["headers"])
+    if size > MAX_HEAD_BYTES:
+        detail = f"Request line and headers are over {MAX_HEAD_BYTES} bytes."
+        raise RefusedError(431, "headers-too-large", detail)
 
 
 async def read_body(receive: Receive) -> bytes:

@@ -9,6 +9,7 @@ from infra.local.intrinsics import ACCOUNT_ID, REGION, Resolver, TemplateError
 
 FUNCTION = "AWS::Serverless::Function"
 HTTP_API = "AWS::Serverless::HttpApi"
+REST_API = "AWS::Serverless::Api"
 QUEUE = "AWS::SQS::Queue"
 QUEUE_POLICY = "AWS::SQS::QueuePolicy"
 BUS = "AWS::Events::EventBus"

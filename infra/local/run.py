@@ -23,6 +23,7 @@ from infra.local.migrate import upgrade
 from infra.local.postgres import EmbeddedPostgres
 from infra.local.replay.settings import ReplaySettings
 from infra.local.replay.traffic import LEVEL_OF_TASK
+from infra.local.servers import die_with_parent
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _STOP_TIMEOUT_S = 15.0
@@ -119,17 +120,10 @@ def _start(
         stdin=subprocess.DEVNULL,
         # Ctrl-C in a terminal reaches a whole process group; the order of stopping is ours.
         start_new_session=True,
-        preexec_fn=_die_with_parent if os.uname().sysname == "Linux" else None,  # noqa: PLW1509
+        # Its journal is made for that, and a polite driver would still be writing it when the next
+        # run starts.
+        preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
     )
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to kill this child when its parent is gone: its journal is made for that, and a
-    polite driver would still be writing it when the next run starts.
-    """
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 async def _end(process: subprocess.Popen[bytes]) -> None:

@@ -22,7 +22,11 @@ _USELESS = (
     "numpy/f2py", "numpy/_core/include", "numpy/_core/lib", "numpy/_pyinstaller",
     "sqlalchemy/testing", "sqlalchemy/dialects/mssql", "sqlalchemy/dialects/mysql",
     "sqlalchemy/dialects/oracle", "sqlalchemy/orm", "pycparser",
-    "aws_lambda_powertools/event_handler", "pydantic/v1",
+    "aws_lambda_powertools/event_handler", "pydantic/v1", "fastapi/.agents",
+    *(f"aws_lambda_powertools/utilities/{name}" for name in (
+        "auth_alpha", "batch", "data_classes", "data_masking", "feature_flags", "idempotency",
+        "kafka", "parameters", "parser", "streaming", "validation",
+    )),
 )  # fmt: skip
 _USELESS_LIBRARIES = ("numpy/_core/_simd.*.so", "numpy/_core/_*_tests.*.so")
 _USELESS_SUFFIXES = {".pyi", ".pyx", ".pxd", ".c", ".h", ".a"}

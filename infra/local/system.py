@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# What makes a function serve HTTP behind AWS's Lambda Web Adapter, and stream.
+WEB_ADAPTER = {
+    "AWS_LAMBDA_EXEC_WRAPPER": "/opt/bootstrap",
+    "AWS_LWA_INVOKE_MODE": "response_stream",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Function:
@@ -20,6 +26,8 @@ class Function:
     max_retries: int
     """Of an asynchronous invocation, after the first attempt."""
     failure_queue: str | None
+    serves_http: bool = False
+    """The handler is a command that listens on ``AWS_LWA_PORT``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +35,8 @@ class Route:
     method: str
     path: str
     function: str
+    timeout_s: float | None = None
+    """The route's own limit, on a REST API; an HTTP API has one for all."""
 
     @property
     def key(self) -> str:
@@ -90,6 +100,9 @@ class System:
 
     functions: Mapping[str, Function]
     routes: tuple[Route, ...]
+    """Of the HTTP API: events in, results out."""
+    streams: tuple[Route, ...]
+    """Of the REST API: responses pass on part by part."""
     buses: frozenset[str]
     rules: tuple[Rule, ...]
     queues: Mapping[str, Queue]

@@ -18,10 +18,21 @@ from infra.local.references import (
     HTTP_API,
     QUEUE,
     QUEUE_POLICY,
+    REST_API,
     RULE,
     References,
 )
-from infra.local.system import EventSource, Function, Queue, Route, Rule, Schedule, System, Target
+from infra.local.system import (
+    WEB_ADAPTER,
+    EventSource,
+    Function,
+    Queue,
+    Route,
+    Rule,
+    Schedule,
+    System,
+    Target,
+)
 
 # Resources that route or run nothing: referring to them gives a readable placeholder.
 _BYSTANDERS = (
@@ -44,6 +55,11 @@ _UNUSED = {
         "DisableExecuteApiEndpoint", "Domain", "FailOnWarnings", "Name", "PropagateTags",
         "RouteSettings", "Tags",
     },
+    REST_API: {
+        "AccessLogSetting", "AlwaysDeploy", "Description", "DisableExecuteApiEndpoint", "Domain",
+        "EndpointConfiguration", "MethodSettings", "MinimumCompressionSize", "Name",
+        "OpenApiVersion", "PropagateTags", "StageName", "Tags", "TracingEnabled",
+    },
     QUEUE: {
         "KmsDataKeyReusePeriodSeconds", "KmsMasterKeyId", "MessageRetentionPeriod", "QueueName",
         "RedriveAllowPolicy", "SqsManagedSseEnabled", "Tags",
@@ -51,6 +67,7 @@ _UNUSED = {
     BUS: {"DeadLetterConfig", "Description", "KmsKeyIdentifier", "LogConfig", "Name", "Tags"},
     RULE: {"Description", "Name", "RoleArn", "Tags"},
 }  # fmt: skip
+_LONGEST_STREAM_S = 900.0
 
 
 def load_system(
@@ -119,6 +136,7 @@ class _Reader:
         self._globals: Mapping[str, Any] = document.get("Globals") or {}
         self._all: Mapping[str, Any] = document["Resources"]
         self._routes: dict[str, Route] = {}
+        self._streams: dict[str, Route] = {}
         self._sources: list[EventSource] = []
         self._schedules: list[Schedule] = []
 
@@ -131,9 +149,12 @@ class _Reader:
         functions = {name: self._function(name) for name in self._of_type(FUNCTION)}
         for source in self._sources:
             self._check_visibility(source, functions[source.function])
+        for function in functions.values():
+            self._check_events(function)
         return System(
             functions=functions,
             routes=tuple(self._routes.values()),
+            streams=tuple(self._streams.values()),
             buses=frozenset(["default", *buses]),
             rules=tuple(rules),
             queues=self._queues,
@@ -162,16 +183,19 @@ class _Reader:
         return _Properties(name, self._all[name].get("Properties") or {}, self._resolve)
 
     def _refuse_what_does_not_run(self) -> None:
-        known = {FUNCTION, HTTP_API, QUEUE, QUEUE_POLICY, BUS, RULE}
+        known = {FUNCTION, HTTP_API, REST_API, QUEUE, QUEUE_POLICY, BUS, RULE}
         for name, resource in self._all.items():
             kind = resource["Type"]
             if kind not in known and not kind.startswith(_BYSTANDERS):
                 raise TemplateError(f"{name}: {kind} is not supported by the local cloud")
-        apis = [self._properties(name) for name in self._of_type(HTTP_API)]
-        if len(apis) > 1:
-            raise TemplateError("the local cloud serves one HTTP API, the template has several")
-        for api in apis:
-            api.close(_UNUSED[HTTP_API])
+        for kind, name in ((HTTP_API, "HTTP"), (REST_API, "REST")):
+            apis = [self._properties(api) for api in self._of_type(kind)]
+            if len(apis) > 1:
+                raise TemplateError(
+                    f"the local cloud serves one {name} API, the template has several"
+                )
+            for api in apis:
+                api.close(_UNUSED[kind])
         _Properties("Globals", self._globals, self._resolve).close({"Function"})
         for name in self._of_type(BUS):
             self._properties(name).close(_UNUSED[BUS])
@@ -247,16 +271,18 @@ class _Reader:
         retries, failure_queue = self._asynchronous(name, properties.take("EventInvokeConfig", {}))
         for event_name, event in (properties.raw("Events") or {}).items():
             self._event(name, f"{name}.{event_name}", event)
+        environment = self._variables(shared) | self._variables(own)
         function = Function(
             name=name,
             arn=self._references.arn(name),
             handler=str(properties.require("Handler")),
             timeout_s=float(properties.take("Timeout", 3)),
             memory_mb=int(properties.take("MemorySize", 128)),
-            environment=self._variables(shared) | self._variables(own),
+            environment=environment,
             reserved_concurrency=None if reserved is None else int(reserved),
             max_retries=retries,
             failure_queue=failure_queue,
+            serves_http=WEB_ADAPTER.items() <= environment.items(),
         )
         properties.close({"FunctionName", *_UNUSED[FUNCTION]})
         return function
@@ -274,7 +300,12 @@ class _Reader:
         return retries, self._queue_named(failure["Destination"], name) if failure else None
 
     def _event(self, function: str, owner: str, event: Mapping[str, Any]) -> None:
-        readers = {"HttpApi": self._route, "SQS": self._source, "ScheduleV2": self._schedule}
+        readers = {
+            "HttpApi": self._route,
+            "Api": self._stream,
+            "SQS": self._source,
+            "ScheduleV2": self._schedule,
+        }
         if event["Type"] not in readers:
             raise TemplateError(f"{owner}: events of type {event['Type']} are not supported")
         properties = _Properties(owner, event.get("Properties") or {}, self._resolve)
@@ -284,12 +315,30 @@ class _Reader:
         method = str(properties.take("Method", "ANY")).upper()
         path = str(properties.take("Path", "$default"))
         properties.close({"ApiId", "RouteSettings"})
-        route = Route(method=method, path=path, function=function)
-        if path != "$default" and (not path.startswith("/") or "+}" in path[:-2]):
-            raise TemplateError(f"{owner}: {path} starts with / and ends with its greedy variable")
-        if route.key in self._routes:
-            raise TemplateError(f"{owner}: {self._routes[route.key].function} has {route.key} too")
-        self._routes[route.key] = route
+        _add(self._routes, Route(method=method, path=path, function=function), owner)
+
+    def _stream(self, function: str, owner: str, properties: _Properties) -> None:
+        method, path = str(properties.require("Method")).upper(), str(properties.require("Path"))
+        timeout_s = float(properties.take("TimeoutInMillis", 29_000)) / 1000
+        if properties.take("ResponseTransferMode") != "RESPONSE_STREAM":
+            raise TemplateError(f"{owner}: routes of a REST API are supported only to stream")
+        if timeout_s > _LONGEST_STREAM_S:
+            raise TemplateError(f"{owner}: a stream lasts {_LONGEST_STREAM_S:.0f} s at most")
+        properties.close({"RestApiId"})
+        route = Route(method=method, path=path, function=function, timeout_s=timeout_s)
+        _add(self._streams, route, owner)
+
+    def _check_events(self, function: Function) -> None:
+        """A streaming route needs the Web Adapter, and in its streaming mode nothing else works."""
+        streams = any(route.function == function.name for route in self._streams.values())
+        others: list[Route | EventSource | Schedule] = [
+            *self._routes.values(), *self._sources, *self._schedules,
+        ]  # fmt: skip
+        if streams and not function.serves_http:
+            needed = " and ".join(f"{name}={value}" for name, value in WEB_ADAPTER.items())
+            raise TemplateError(f"{function.name}: a streaming route needs {needed}")
+        if function.serves_http and any(other.function == function.name for other in others):
+            raise TemplateError(f"{function.name} serves streaming routes of a REST API only")
 
     def _source(self, function: str, owner: str, properties: _Properties) -> None:
         scaling = properties.take("ScalingConfig", {})
@@ -328,6 +377,15 @@ class _Reader:
         properties.close({"DeadLetterConfig", "Description", "PermissionsBoundary", "RetryPolicy",
                           "RoleArn"})  # fmt: skip
         self._schedules.append(schedule)
+
+
+def _add(routes: dict[str, Route], route: Route, owner: str) -> None:
+    path = route.path
+    if path != "$default" and (not path.startswith("/") or "+}" in path[:-2]):
+        raise TemplateError(f"{owner}: {path} starts with / and ends with its greedy variable")
+    if route.key in routes:
+        raise TemplateError(f"{owner}: {routes[route.key].function} has {route.key} too")
+    routes[route.key] = route
 
 
 def _variable_text(value: Any) -> str:

@@ -17,22 +17,23 @@ import sqlalchemy as sa
 import uvicorn
 
 from tests.fakes.lambda_client import LambdaClient
-from tests.fakes.upstream import FakeUpstream, send
+from tests.fakes.streaming import DONE, delta, finish, pause, role, until
+from tests.fakes.upstream import FakeUpstream, send, stream
 from tests.integration.conftest import ADMIN, process_with
 
-THREADS = 4
+CONNECTIONS, THREADS = 4, 24
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "x"}]}
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+STREAM = {**CHAT, "stream": True}
 
 
 @pytest.fixture
 def container(admin: LambdaClient, registry: list[str]) -> Iterator[str]:
     """URL of the service; the registry and the administrator are there."""
-    with process_with({"DAVINCI_DATABASE_CONNECTIONS": str(THREADS)}):
+    settings = {
+        "DAVINCI_DATABASE_CONNECTIONS": str(CONNECTIONS),
+        "DAVINCI_HTTP_THREADS": str(THREADS),
+    }
+    with process_with(settings):
         from infra.local.asgi import create_service
 
         app = create_service()
@@ -83,7 +84,7 @@ def test_the_whole_way_through_one_service(client: httpx.Client) -> None:
 def test_slow_providers_do_not_make_each_other_wait(
     client: httpx.Client, upstream: FakeUpstream
 ) -> None:
-    """Every call waits until all are there: one after the other they would never be."""
+    """Every call waits until all are there, and they are more than database connections."""
     together = threading.Barrier(THREADS, timeout=8)
 
     def wait(handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
@@ -100,6 +101,42 @@ def test_slow_providers_do_not_make_each_other_wait(
     assert [a.status_code for a in answers] == [200] * THREADS, [a.text for a in answers]
 
 
+def test_a_stream_passes_on_while_the_model_still_thinks(
+    client: httpx.Client, upstream: FakeUpstream
+) -> None:
+    has_seen = threading.Event()
+    script = stream(role(), delta("Four"), until(has_seen), delta("."), finish(), DONE)
+    upstream.behaviours = {"small": script, "large": script}
+    with client.stream("POST", "/v1/chat/completions", json=STREAM) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = answer.iter_lines()
+        while "Four" not in next(lines):
+            pass
+        has_seen.set()
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+    decision = client.get(f"/api/neural/decisions/{answer.headers['x-davinci-decision-id']}").json()
+    assert decision["outcome"]["status"] == "success"
+
+
+def test_a_client_that_leaves_a_stream_leaves_the_model_at_once(
+    client: httpx.Client, upstream: FakeUpstream
+) -> None:
+    words = (step for n in range(400) for step in (delta(f"{n} "), pause(0.02)))
+    script = stream(role(), *words)
+    upstream.behaviours = {"small": script, "large": script}
+    with client.stream("POST", "/v1/chat/completions", json=STREAM) as answer:
+        lines = answer.iter_lines()
+        while '"0 "' not in next(lines):
+            pass
+    path = f"/api/neural/decisions/{answer.headers['x-davinci-decision-id']}"
+    deadline = time.monotonic() + 3
+    while not (outcome := client.get(path).json()["outcome"]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert outcome["error_class"] == "client-closed"
+    assert upstream.accounts[-1].is_left
+
+
 def test_requests_that_wait_in_the_database_leave_room_for_others(
     client: httpx.Client, engine: sa.Engine
 ) -> None:
@@ -111,23 +148,23 @@ def test_requests_that_wait_in_the_database_leave_room_for_others(
 
     with ThreadPoolExecutor(THREADS) as pool, engine.connect() as holder:
         holder.execute(sa.text("SELECT 1 FROM models WHERE id = 'test/small' FOR UPDATE"))
-        waiting = [pool.submit(change, n) for n in range(THREADS - 1)]
+        waiting = [pool.submit(change, n) for n in range(CONNECTIONS - 1)]
         deadline = time.monotonic() + 5
         blocked = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
         with engine.connect() as watcher:
-            while watcher.scalar(blocked) != THREADS - 1 and time.monotonic() < deadline:
+            while watcher.scalar(blocked) != CONNECTIONS - 1 and time.monotonic() < deadline:
                 watcher.rollback()
                 time.sleep(0.02)
-            assert watcher.scalar(blocked) == THREADS - 1
+            assert watcher.scalar(blocked) == CONNECTIONS - 1
         assert client.get("/api/models/test/large").status_code == 200
         assert not any(call.done() for call in waiting)
         holder.rollback()
-        assert [call.result() for call in waiting] == [200] * (THREADS - 1)
-    assert client.get("/api/models/test/small").json()["revision"] == THREADS
+        assert [call.result() for call in waiting] == [200] * (CONNECTIONS - 1)
+    assert client.get("/api/models/test/small").json()["revision"] == CONNECTIONS
 
 
 def test_more_requests_than_threads_wait_their_turn(client: httpx.Client) -> None:
-    with ThreadPoolExecutor(24) as pool:
+    with ThreadPoolExecutor(2 * THREADS) as pool:
         calls = [
             pool.submit(client.post, "/api/neural/route", json={"prompt": f"{n}"})
             for n in range(72)
@@ -163,54 +200,3 @@ def test_errors_are_problems_here_too(client: httpx.Client) -> None:
         assert answer.json()["status"] == status
     allowed = client.request("PUT", "/api/keys").headers["allow"]
     assert set(allowed.split(", ")) == {"GET", "POST"}
-
-
-@pytest.mark.anyio
-async def test_messages_pass_one_by_one() -> None:
-    """Streaming: what the application sends is out before it goes on."""
-    from infra.local.asgi import Threaded
-
-    order: list[str] = []
-
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        while (message := await receive()).get("more_body"):
-            order.append(f"read {message['body'].decode()}")
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        for n in range(3):
-            await send({"type": "http.response.body", "body": b"%d" % n, "more_body": n < 2})
-            order.append(f"sent {n}")
-
-    incoming = iter(
-        [
-            {"type": "http.request", "body": part, "more_body": part != b"c"}
-            for part in (b"a", b"b", b"c")
-        ]
-    )
-
-    async def receive() -> Any:
-        return next(incoming)
-
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.body":
-            order.append(f"out {message['body'].decode()}")
-
-    threaded = Threaded(application, 1)
-    await threaded({"type": "http"}, receive, send)
-    threaded.close()
-    assert order == ["read a", "read b", "out 0", "sent 0", "out 1", "sent 1", "out 2", "sent 2"]
-
-
-@pytest.mark.anyio
-async def test_an_error_inside_reaches_the_server() -> None:
-    from infra.local.asgi import Threaded
-
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        raise LookupError("inside")
-
-    async def never(*_: Any) -> Any:
-        raise AssertionError
-
-    threaded = Threaded(application, 1)
-    with pytest.raises(LookupError, match="inside"):
-        await threaded({"type": "http"}, never, never)
-    threaded.close()

@@ -20,6 +20,8 @@ from shared.routing.types import LEVELS
 KEY_FILE = "replay-key"
 KEY_NAME = "replay"
 KEY_SCOPES = ("chat", "feedback", "route", "read")
+# Requests a minute: a key that asks for none gets what an ordinary application needs.
+KEY_RPM = 60_000
 _PATCH_TRIES = 5
 
 
@@ -86,7 +88,7 @@ class ControlPlane:
 
     async def create_key(self) -> str:
         """Create an API key for the replay and return its secret."""
-        body = {"name": KEY_NAME, "scopes": list(KEY_SCOPES)}
+        body = {"name": KEY_NAME, "scopes": list(KEY_SCOPES), "rpm": KEY_RPM}
         response = await self.request("POST", "/api/keys", body)
         if response.status_code != 201:
             raise ControlError(f"cannot create an API key: {problem(response)}")

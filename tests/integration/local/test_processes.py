@@ -105,6 +105,14 @@ def test_environments_die_with_a_killed_cloud_even_while_busy(
     wait_until(lambda: not is_running(idle) and not is_running(busy), within_s=5)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_servers_die_with_a_killed_cloud(cloud_process: CloudProcess) -> None:
+    pid = httpx.post(f"{cloud_process.url}/v1/stream", json={}).json()["pid"]
+    assert is_running(pid)
+    cloud_process.end(signal.SIGKILL)
+    wait_until(lambda: not is_running(pid), within_s=5)
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_signal_stops_everything_in_order(cloud_process: CloudProcess, how: signal.Signals) -> None:
     pid = httpx.post(f"{cloud_process.url}/api/do", json={}).json()["pid"]

@@ -9,17 +9,16 @@ from typing import Any, cast
 
 import pytest
 
-from infra.local.environments import (
-    Environment,
+from infra.local.environments import Environment, FunctionPool
+from infra.local.gateway import Gateway
+from infra.local.pool import (
     FunctionCrashedError,
     FunctionFailedError,
     FunctionInitError,
-    FunctionPool,
     FunctionTimeoutError,
     RequestTooLargeError,
     ThrottledError,
 )
-from infra.local.gateway import Gateway
 from infra.local.routes import RouteTable
 from infra.local.static import StaticSite
 from infra.local.system import Function, Route

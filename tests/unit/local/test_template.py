@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from pathlib import Path
 
@@ -203,3 +204,52 @@ def test_the_real_template_runs_locally() -> None:
     system = load_system(CHECKOUT / "template.yaml", overridden={"DATABASE_URL"})
     assert all(target.permitted for rule in system.rules for target in rule.targets)
     assert {source.function for source in system.sources} <= set(system.functions)
+
+
+STREAMS = """
+    Api: {Type: AWS::Serverless::Api, Properties: {StageName: x}}
+    F:
+      Type: AWS::Serverless::Function
+      Properties:
+        Handler: f/run.sh
+        Environment:
+          Variables: {AWS_LAMBDA_EXEC_WRAPPER: /opt/bootstrap, AWS_LWA_INVOKE_MODE: response_stream}
+        Events:
+          A: {Type: Api, Properties: {RestApiId: !Ref Api, Method: post, Path: /v1/a,
+              ResponseTransferMode: RESPONSE_STREAM, TimeoutInMillis: 900000}}
+"""
+
+
+def test_a_streaming_route_names_a_function_behind_the_web_adapter(tmp_path: Path) -> None:
+    system = load(tmp_path, STREAMS)
+    assert system.streams == (Route(method="POST", path="/v1/a", function="F", timeout_s=900.0),)
+    assert system.functions["F"].serves_http
+    assert system.routes == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("900000", "900001", "lasts 900 s at most"),
+        ("RESPONSE_STREAM", "BUFFERED", "supported only to stream"),
+        ("response_stream", "buffered", "F: a streaming route needs AWS_LAMBDA_EXEC_WRAPPER"),
+        ("A: {", "B: {Type: HttpApi, Properties: {Path: /b}}\n          A: {", "REST API only"),
+        ("StageName: x", "DefinitionBody: {}", "DefinitionBody is not supported"),
+    ],
+)
+def test_what_does_not_stream_on_aws_does_not_start(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    with pytest.raises(TemplateError, match=message):
+        load(tmp_path, STREAMS.replace(old, new))
+
+
+def test_the_gateway_streams_what_it_also_answers_buffered() -> None:
+    system = load_system(CHECKOUT / "template.yaml", parameters={"DatabaseUrl": "unused"})
+    buffered = {route.key for route in system.routes}
+    assert {route.key for route in system.streams} == {
+        "POST /v1/chat/completions", "POST /v1/embeddings",
+    }  # fmt: skip
+    assert "POST /v1/chat/completions" in buffered
+    [name] = {route.function for route in system.streams}
+    assert os.access(CHECKOUT / system.functions[name].handler, os.X_OK)

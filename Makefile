@@ -29,7 +29,7 @@ test-unit: .venv/.installed ## Only what needs no server
 	$(PY) -m pytest tests/unit tests/property tests/architecture
 
 .PHONY: fuzz
-fuzz: setup ## Fuzz the whole API by its document: 100 examples an operation, 4 seeds (about 20 minutes)
+fuzz: setup ## Fuzz the whole API by its document: 100 examples an operation, 4 seeds (about 5 minutes)
 	DAVINCI_FUZZ_EXAMPLES=100 $(PY) -m pytest tests/contract/test_schemathesis.py -n 2 --dist load -rP
 
 .PHONY: check

@@ -58,7 +58,7 @@ async def list_audit(
 async def verify_audit(
     connection: Reader,
     anchor_seq: Annotated[
-        int | None, Query(ge=0, le=2**53, description="`head_seq` of an earlier verification.")
+        int | None, Query(ge=0, le=2**53 - 1, description="`head_seq` of an earlier verification.")
     ] = None,
     anchor_hash: Annotated[
         str | None, Query(pattern="^[0-9a-f]{64}$", description="Its `head_hash`.")

@@ -19,7 +19,8 @@ from functions.system.routes import router as system
 from infra.openapi.document import complete
 from shared.web.app import VERSION, create_app
 
-DOMAINS = (system, auth, neural, gateway, learning, models, policies, events)
+# Routes are tried in this order: what is called for every request of a client comes first.
+DOMAINS = (gateway, neural, learning, auth, models, policies, events, system)
 
 _DESCRIPTION = """Da Vinci decides which model serves each LLM request, learns from every outcome
 and rolls new routing policies out safely.

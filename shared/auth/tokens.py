@@ -142,8 +142,13 @@ def derived_key(settings: Settings, purpose: str) -> bytes:
 
 def derived_keys(settings: Settings, purpose: str) -> tuple[bytes, ...]:
     """Return the key for ``purpose`` of the current signing secret, then of the previous one."""
+    return _keys_for(read_secret(settings.signing_keys), purpose)
+
+
+# Several are used for every decision. Purposes are names in the code, so few.
+@lru_cache(maxsize=64)
+def _keys_for(document: str, purpose: str) -> tuple[bytes, ...]:
     label = f"davinci/{purpose}".encode()
-    document = read_secret(settings.signing_keys)
     return tuple(hmac.digest(s.encode(), label, hashlib.sha256) for s in _secrets(document))
 
 

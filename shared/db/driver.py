@@ -14,7 +14,7 @@ import time
 from functools import lru_cache
 from typing import Any
 
-from pg8000.converters import make_params
+from pg8000.converters import make_param
 from pg8000.core import Context
 from pg8000.dbapi import convert_paramstyle
 from pg8000.exceptions import DatabaseError, InterfaceError
@@ -81,7 +81,12 @@ class Connection(Pg8000Connection):  # type: ignore[misc]  # pg8000 has no types
         if self._sock is None:
             raise InterfaceError("connection is closed")
         context = Context(statement)
-        message = self._parse_and_bind(statement, make_params(self.py_types, vals))
+        # Most values are text already, made so by SQLAlchemy.
+        params = [
+            value if value is None or type(value) is str else make_param(self.py_types, value)
+            for value in vals
+        ]
+        message = self._parse_and_bind(statement, params)
         try:
             self._sock.write(message)
             self._sock.flush()
@@ -95,7 +100,7 @@ class Connection(Pg8000Connection):  # type: ignore[misc]  # pg8000 has no types
         super().handle_messages(context)
         self._answered_at = time.time()
 
-    def _parse_and_bind(self, statement: str, params: tuple[str | None, ...]) -> bytes:
+    def _parse_and_bind(self, statement: str, params: list[str | None]) -> bytes:
         encoding = self._client_encoding
         parse = b"\x00" + statement.encode(encoding) + b"\x00\x00\x00"
         bind = bytearray(b"\x00\x00\x00\x00" + _count(len(params)))

@@ -15,9 +15,10 @@ from shared.limits.buckets import Bucket, Verdict, judge
 # A function of the database (migration 0003), whose plans each session keeps: 0.2 ms a request,
 # where the same as one common table expression costs 0.7 ms, most of it planning. It locks the
 # rows in the order of ``ids``, reads the clock, and charges either all buckets or none.
-_ADMIT = sa.text(
-    "SELECT backlogs_ns, admitted FROM admit_request(CAST(:ids AS text[]), "
-    "CAST(:increments_ns AS bigint[]), CAST(:windows_ns AS bigint[]), CAST(:now_ns AS bigint))"
+# In the driver's own words, as every request pays for what SQLAlchemy would do with named ones.
+_ADMIT = (
+    "SELECT backlogs_ns, admitted FROM admit_request("
+    "CAST(%s AS text[]), CAST(%s AS bigint[]), CAST(%s AS bigint[]), CAST(%s AS bigint))"
 )
 _CHARGE = sa.text(
     """
@@ -49,14 +50,14 @@ def admit(
     """
     # One order for everybody, or two requests could wait for each other's bucket.
     ordered = sorted(buckets, key=lambda bucket: bucket.id)
-    row = connection.execute(
+    row = connection.exec_driver_sql(
         _ADMIT,
-        {
-            "ids": [bucket.id for bucket in ordered],
-            "increments_ns": [bucket.increment_ns for bucket in ordered],
-            "windows_ns": [bucket.window_ns for bucket in ordered],
-            "now_ns": now_ns,
-        },
+        (
+            [bucket.id for bucket in ordered],
+            [bucket.increment_ns for bucket in ordered],
+            [bucket.window_ns for bucket in ordered],
+            now_ns,
+        ),
     ).one()
     return judge(ordered, row.backlogs_ns, admitted=row.admitted)
 

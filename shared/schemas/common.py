@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable
 from datetime import datetime
+from itertools import combinations
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+)
 
 Role = Literal["viewer", "operator", "admin"]
 Scope = Literal["route", "chat", "feedback", "read", "manage"]
@@ -34,14 +44,22 @@ ModelId = Annotated[
 ]
 DecisionId = Annotated[
     str,
-    Field(pattern=r"^dec_[0-9a-f]{32}$", examples=["dec_019ab3c4d5e67f8091a2b3c4d5e6f708"]),
+    Field(
+        max_length=36,
+        pattern=r"^dec_[0-9a-f]{32}$",
+        examples=["dec_019ab3c4d5e67f8091a2b3c4d5e6f708"],
+    ),
 ]
 Labels = Annotated[
     dict[
-        Annotated[str, Field(max_length=64)],
-        Annotated[str, Field(max_length=256)],
+        Annotated[str, Field(max_length=64, pattern=STORABLE)],
+        Annotated[str, Field(max_length=256, pattern=STORABLE)],
     ],
-    Field(max_length=32, description="Free labels: team, application, cost centre."),
+    Field(
+        max_length=32,
+        description="Free labels: team, application, cost centre.",
+        examples=[{"team": "search", "application": "checkout"}],
+    ),
 ]
 
 
@@ -71,6 +89,39 @@ def strictly_json(value: Any) -> Any:
         for member in value:
             strictly_json(member)
     return value
+
+
+def _given(name: str) -> dict[str, Any]:
+    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+
+
+def exactly_one_of(*names: str) -> dict[str, Any]:
+    """Return the JSON schema of what a validator enforces: one of these members, not null."""
+    return {"oneOf": [_given(name) for name in names]}
+
+
+def at_most_one_of(*names: str) -> dict[str, Any]:
+    """Return the JSON schema that refuses two of these members together."""
+    pairs = [{"allOf": [_given(a), _given(b)]} for a, b in combinations(names, 2)]
+    return {"not": pairs[0] if len(pairs) == 1 else {"anyOf": pairs}}
+
+
+def needs(name: str, other: str) -> dict[str, Any]:
+    """Return the JSON schema that takes ``name`` only together with ``other``."""
+    return {"anyOf": [{"not": _given(name)}, _given(other)]}
+
+
+def never_null(*names: str) -> Callable[[dict[str, Any]], None]:
+    """Return a ``json_schema_extra``: these members may be left out, but not be null."""
+
+    def drop_null(schema: dict[str, Any]) -> None:
+        for name in names:
+            member = schema["properties"][name]
+            (kept,) = (s for s in member.pop("anyOf") if s.get("type") != "null")
+            member.pop("default", None)
+            member.update({**kept, **member})
+
+    return drop_null
 
 
 class Request(BaseModel):
@@ -116,4 +167,31 @@ class OpenAIError(Response):
 
 
 Instant = Annotated[datetime, Field(examples=["2026-11-22T14:00:00Z"])]
-InstantParameter = AwareDatetime
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
+    r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def _only_rfc_3339(value: Any) -> Any:
+    """Refuse seconds since 1970 and dates alone, which pydantic takes for instants too."""
+    if not isinstance(value, datetime) and not (
+        isinstance(value, str) and _RFC_3339.fullmatch(value)
+    ):
+        raise ValueError("use RFC 3339 with an offset, such as 2026-11-22T14:00:00Z")
+    return value
+
+
+InstantParameter = Annotated[
+    AwareDatetime,
+    BeforeValidator(_only_rfc_3339),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "date-time",
+            "maxLength": 40,
+            "examples": ["2026-11-22T14:00:00Z"],
+        }
+    ),
+]
+"""An instant that a caller sends: RFC 3339 text with an offset, nothing else."""

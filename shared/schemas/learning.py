@@ -5,22 +5,28 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from shared.schemas.common import (
     STORABLE,
     DecisionId,
+    InstantParameter,
     LevelName,
     ModelId,
     Problem,
     Request,
     Response,
+    at_most_one_of,
+    exactly_one_of,
+    needs,
 )
 from shared.schemas.policies import PolicyDocument
 
 
 class FeedbackCreate(Request):
     """How good an answer was. Send exactly one of score, thumbs or label with score."""
+
+    model_config = ConfigDict(json_schema_extra=exactly_one_of("score", "thumbs"))
 
     decision_id: DecisionId
     score: Annotated[float, Field(ge=0, le=1, examples=[0.9])] | None = None
@@ -153,16 +159,37 @@ class Rebuild(Response):
 class EvaluateRequest(Request):
     """Which policy to judge on which part of the log. Without a target: the default policy."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                at_most_one_of("document", "policy", "model"),
+                needs("version", "policy"),
+                # A fixed model does not explore.
+                {
+                    "not": {
+                        "required": ["greedy", "model"],
+                        "properties": {
+                            "greedy": {"const": True},
+                            "model": {"not": {"type": "null"}},
+                        },
+                    }
+                },
+            ]
+        }
+    )
+
     document: PolicyDocument | None = Field(None, description="A draft that is stored nowhere.")
     policy: str | None = Field(None, max_length=64, description="A policy's name.")
-    version: int | None = Field(None, ge=1, description="Of that policy; default: the active one.")
+    version: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="Of that policy; default: the active one."
+    )
     model: ModelId | None = Field(None, description="One fixed model for everything.")
     greedy: bool = Field(False, description="Take the policy without its exploration.")
     learner: Literal["current", "at_decision"] = Field(
         "current", description="The learner state that the policy is judged with."
     )
-    since: AwareDatetime | None = Field(None, description="Default: a week before `until`.")
-    until: AwareDatetime | None = Field(None, description="Default: now.")
+    since: InstantParameter | None = Field(None, description="Default: a week before `until`.")
+    until: InstantParameter | None = Field(None, description="Default: now.")
     max_decisions: int = Field(
         2_000, ge=2, le=5_000, description="The newest judged decisions of the window."
     )

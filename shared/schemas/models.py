@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator
 
-from shared.schemas.common import Labels, ModelId, Request, Response, Slug
+from shared.schemas.common import STORABLE, Labels, ModelId, Request, Response, Slug, never_null
 from shared.schemas.neural import Modality
 from shared.secrets import provider_reference_fault
 
@@ -16,7 +17,15 @@ LatencySource = Literal["measured", "reported"]
 Price = Annotated[
     float, Field(ge=0, le=1e6, description="USD per million tokens.", examples=[0.15])
 ]
-BaseUrl = Annotated[str, Field(max_length=512, examples=["https://api.openai.com/v1"])]
+BaseUrl = Annotated[
+    str,
+    Field(
+        max_length=512,
+        description="http(s)://host[:port]/path in ASCII, without credentials.",
+        examples=["https://api.openai.com/v1"],
+        json_schema_extra={"pattern": "^https?://[!-?A-~]+$"},
+    ),
+]
 
 
 def _check_reference(reference: str) -> str:
@@ -26,12 +35,20 @@ def _check_reference(reference: str) -> str:
     return reference
 
 
+# As a pattern for readers of the document; ``provider_reference_fault`` decides.
+_REFERENCE_PATTERN = (
+    "^(env:(?!AWS_|DAVINCI_)[A-Za-z0-9_]*_API_KEY"
+    "|file:/run/secrets/davinci-providers/[A-Za-z0-9._+=@-]+"
+    "|secretsmanager:(arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?"
+    "davinci/[a-z]+/providers/[A-Za-z0-9_+=.@-]+)(#[A-Za-z0-9_.-]+)?$"
+)
 SecretRef = Annotated[
     str,
     Field(
         max_length=512,
         description="Where the provider's key lies, never the key.",
         examples=["env:OPENAI_API_KEY", "secretsmanager:davinci/prod/providers/openai#api_key"],
+        json_schema_extra={"pattern": _REFERENCE_PATTERN},
     ),
     AfterValidator(_check_reference),
 ]
@@ -41,7 +58,7 @@ def _check_url(url: str | None) -> str | None:
     if url is None:
         return None
     scheme, _, rest = url.partition("://")
-    if scheme not in {"http", "https"} or not rest or "@" in rest or any(c.isspace() for c in rest):
+    if scheme not in {"http", "https"} or not re.fullmatch("[!-?A-~]+", rest):
         raise ValueError("use http(s)://host[:port]/path without credentials")
     return url.rstrip("/")
 
@@ -52,14 +69,20 @@ class ModelCreate(Request):
     id: ModelId
     provider: Slug = Field(examples=["openai"])
     base_url: BaseUrl
-    upstream_name: str = Field(min_length=1, max_length=256, examples=["gpt-4o-mini"])
+    upstream_name: str = Field(
+        min_length=1, max_length=256, pattern=STORABLE, examples=["gpt-4o-mini"]
+    )
     secret_ref: SecretRef | None = None
     input_usd_per_mtok: Price | None = Field(None, description="None: unknown, never 0 instead.")
     output_usd_per_mtok: Price | None = None
     context_tokens: int = Field(ge=1, le=100_000_000, examples=[128_000])
     max_tokens_out: int | None = Field(None, ge=1, le=100_000_000)
-    modalities: list[Modality] = Field(default_factory=lambda: ["text"], min_length=1)  # type: ignore[arg-type]
-    region: str | None = Field(None, max_length=64)
+    modalities: list[Modality] = Field(
+        default_factory=lambda: ["text"],  # type: ignore[arg-type]
+        min_length=1,
+        max_length=4,
+    )
+    region: str | None = Field(None, max_length=64, pattern=STORABLE)
     latency_source: LatencySource = Field(
         "measured",
         description="`reported` takes the upstream's openai-processing-ms header instead of the "
@@ -75,15 +98,22 @@ class ModelCreate(Request):
 class ModelUpdate(Request):
     """What to change; members left out stay."""
 
+    model_config = ConfigDict(
+        json_schema_extra=never_null(
+            "base_url", "upstream_name", "context_tokens", "modalities", "latency_source",
+            "labels", "status", "enabled",
+        )
+    )  # fmt: skip
+
     base_url: BaseUrl | None = None
-    upstream_name: str | None = Field(None, min_length=1, max_length=256)
+    upstream_name: str | None = Field(None, min_length=1, max_length=256, pattern=STORABLE)
     secret_ref: SecretRef | None = None
     input_usd_per_mtok: Price | None = None
     output_usd_per_mtok: Price | None = None
     context_tokens: int | None = Field(None, ge=1, le=100_000_000)
     max_tokens_out: int | None = Field(None, ge=1, le=100_000_000)
-    modalities: list[Modality] | None = Field(None, min_length=1)
-    region: str | None = Field(None, max_length=64)
+    modalities: list[Modality] | None = Field(None, min_length=1, max_length=4)
+    region: str | None = Field(None, max_length=64, pattern=STORABLE)
     latency_source: LatencySource | None = None
     labels: Labels | None = None
     status: Status | None = None

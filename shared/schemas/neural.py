@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from shared.schemas.common import (
     DecisionId,
@@ -15,19 +15,26 @@ from shared.schemas.common import (
     Request,
     Response,
     TaskType,
+    at_most_one_of,
+    exactly_one_of,
+    needs,
     strictly_json,
 )
 from shared.schemas.policies import PolicyDocument
 
 Priority = Literal["low", "normal", "high"]
-Modality = Literal["text", "image", "audio", "file"]
+Modality = Literal["text", "image", "audio", "file", "embeddings"]
 
 
 class Message(Request):
     """One chat message; content is text or OpenAI's list of typed parts."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[dict[str, Any]] | None = None
+    content: (
+        Annotated[str, Field(max_length=800_000)]
+        | Annotated[list[dict[str, Any]], Field(max_length=2_000)]
+        | None
+    ) = None
 
 
 class ConstraintsIn(Request):
@@ -38,12 +45,18 @@ class ConstraintsIn(Request):
     max_cost_usd: float | None = Field(None, gt=0, description="Largest predicted cost, USD.")
     max_latency_ms: float | None = Field(None, gt=0, description="Largest predicted latency, ms.")
     region: str | None = Field(None, max_length=64)
-    min_context_tokens: int | None = Field(None, ge=1)
-    modalities: list[Modality] = Field(default_factory=lambda: ["text"], min_length=1)  # type: ignore[arg-type]
+    min_context_tokens: int | None = Field(None, ge=1, le=100_000_000)
+    modalities: list[Modality] = Field(
+        default_factory=lambda: ["text"],  # type: ignore[arg-type]
+        min_length=1,
+        max_length=4,
+    )
 
 
 class RouteRequest(Request):
     """Ask which model should serve a prompt. Nothing is sent to any model."""
+
+    model_config = ConfigDict(json_schema_extra=exactly_one_of("prompt", "messages"))
 
     prompt: str | None = Field(None, max_length=800_000, examples=["Prove that 17 is prime."])
     messages: list[Message] | None = Field(None, min_length=1, max_length=2_000)
@@ -169,7 +182,7 @@ class DecisionDetail(DecisionOut):
 
     outcome: OutcomeOut | None
     feedback: list[FeedbackOut]
-    seed: int
+    seed: int = Field(ge=0, le=2**63 - 1, description="Of the one draw; 63 bits.")
     features: list[float]
     text: dict[str, Any] | None = Field(description="Only where storing text is switched on.")
     answer: dict[str, Any] | None = Field(description="Only where storing text is switched on.")
@@ -277,17 +290,25 @@ class BatchOut(Response):
 
 
 class PriceOverride(Request):
-    input_usd_per_mtok: float = Field(ge=0)
-    output_usd_per_mtok: float = Field(ge=0)
+    input_usd_per_mtok: float = Field(ge=0, le=1e6, examples=[0.15])
+    output_usd_per_mtok: float = Field(ge=0, le=1e6, examples=[0.6])
 
 
 class SimulateRequest(Request):
     """A request, and what to suppose. Without a policy the default one decides."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [at_most_one_of("document", "policy"), needs("version", "policy")]
+        }
+    )
+
     request: RouteRequest
     document: PolicyDocument | None = Field(None, description="A draft that is stored nowhere.")
     policy: str | None = Field(None, max_length=64, description="A policy's name.")
-    version: int | None = Field(None, ge=1, description="Of that policy; default: the active one.")
+    version: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="Of that policy; default: the active one."
+    )
     prices: dict[ModelId, PriceOverride] = Field(default_factory=dict, max_length=200)
     outages: list[ModelId] = Field(default_factory=list, max_length=200)
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import Field, model_validator
 
 from shared.routing.types import LEVELS, LevelPolicy, RoutingPolicy
-from shared.schemas.common import LevelName, ModelId, Request, Response, Slug, TaskType
+from shared.schemas.common import STORABLE, LevelName, ModelId, Request, Response, Slug, TaskType
 
 
 class LevelDocument(Request):
@@ -19,14 +19,16 @@ class LevelDocument(Request):
     latency_cost_usd_per_s: float = Field(
         ge=0, le=1e6, description="What a second of waiting costs."
     )
-    models: list[ModelId] | None = Field(None, min_length=1, description="None: every model.")
+    models: list[ModelId] | None = Field(
+        None, min_length=1, max_length=200, description="None: every model."
+    )
     primary: ModelId | None = None
     fallbacks: list[ModelId] = Field(default_factory=list, max_length=20)
     strategy: Literal["greedy", "epsilon_greedy", "inverse_gap", "thompson"] = "epsilon_greedy"
     epsilon: float = Field(0.1, ge=0, le=1)
     max_exploration_share: float = Field(1.0, ge=0, le=1)
-    max_exploration_usd_per_day: float | None = Field(None, ge=0)
-    switching_cost_usd: float = Field(0.0, ge=0)
+    max_exploration_usd_per_day: float | None = Field(None, ge=0, le=1e9)
+    switching_cost_usd: float = Field(0.0, ge=0, le=1e6)
 
     @model_validator(mode="after")
     def _primary_is_listed(self) -> LevelDocument:
@@ -38,7 +40,9 @@ class LevelDocument(Request):
 class PolicyDocument(Request):
     """One policy version: all four levels, the tasks that name a level, the default."""
 
-    levels: dict[LevelName, LevelDocument]
+    levels: dict[LevelName, LevelDocument] = Field(
+        json_schema_extra={"required": list(LEVELS), "maxProperties": len(LEVELS)}
+    )
     task_levels: dict[TaskType, LevelName] = Field(default_factory=dict, max_length=1_000)
     default_level: LevelName = "L2"
     min_level_confidence: float = Field(0.4, ge=0, le=1)
@@ -75,7 +79,7 @@ class PolicyDocument(Request):
 
 class PolicyCreate(Request):
     name: Slug = Field(examples=["cost-aware"])
-    description: str = Field("", max_length=2_000)
+    description: str = Field("", max_length=2_000, pattern=STORABLE)
     document: PolicyDocument
 
 

@@ -88,7 +88,9 @@ async def authorize(request: Request) -> None:
         _authorize(request, get_settings())
     route = request.scope["route"]
     request.state.media_type = choose_media_type(request.headers.get("accept"), route.offers)
-    if request.scope["query_string"] and request.scope["path"].startswith("/api/"):
+    # A path that no route takes has no parameters either: it is answered with 404 or 405.
+    is_ours = route.operation_id != "system_fallback" and request.scope["path"].startswith("/api/")
+    if request.scope["query_string"] and is_ours:
         refuse_unknown_parameters(request.query_params.keys(), route.query_names)
 
 

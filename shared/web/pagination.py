@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import Query
 
-from shared.auth.tokens import derived_key
+from shared.auth.tokens import derived_keys
 from shared.config import get_settings
 from shared.errors import FieldError, InvalidInputError
 
@@ -25,7 +25,7 @@ Cursor = Annotated[
 def encode_cursor(collection: str, position: Any) -> str:
     """Return an opaque cursor for a JSON-able position in the list named ``collection``."""
     payload = json.dumps(position, separators=(",", ":")).encode()
-    return urlsafe_b64encode(_mac(collection, payload) + payload).rstrip(b"=").decode()
+    return urlsafe_b64encode(_macs(collection, payload)[0] + payload).rstrip(b"=").decode()
 
 
 def decode_cursor(collection: str, cursor: str) -> Any:
@@ -45,11 +45,12 @@ def decode_cursor(collection: str, cursor: str) -> Any:
     except ValueError as error:
         raise not_ours from error
     mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-    if not hmac.compare_digest(mac, _mac(collection, payload)):
+    # A cursor outlives one rotation of the signing secret.
+    if not any(hmac.compare_digest(mac, ours) for ours in _macs(collection, payload)):
         raise not_ours
     return json.loads(payload)
 
 
-def _mac(collection: str, payload: bytes) -> bytes:
-    key = derived_key(get_settings(), f"cursor/{collection}")
-    return hmac.digest(key, payload, hashlib.sha256)[:_MAC_BYTES]
+def _macs(collection: str, payload: bytes) -> list[bytes]:
+    keys = derived_keys(get_settings(), f"cursor/{collection}")
+    return [hmac.digest(key, payload, hashlib.sha256)[:_MAC_BYTES] for key in keys]

@@ -128,6 +128,9 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 400:  # FastAPI's own word for a body that it cannot read
+        detail = "The body is not valid JSON in UTF-8."
+        return problem(request.url.path, 400, "malformed-json", "Malformed JSON", detail)
     # Python before 3.13 still calls 413 and 422 by their old names.
     phrase = _PHRASES.get(error.status_code) or HTTPStatus(error.status_code).phrase
     detail = {

@@ -24,6 +24,49 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List audit entries
+         * @description List who changed what, newest first.
+         */
+        get: operations["auth_list_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/audit/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Verify the audit log
+         * @description Recompute the chain of hashes over the whole log.
+         *
+         *     Finds altered, deleted, inserted and reordered entries and a cut end. Only with an anchor that
+         *     was kept elsewhere it also finds a log that was rewritten as a whole.
+         */
+        get: operations["auth_verify_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/auth/jwks": {
         parameters: {
             query?: never;
@@ -56,6 +99,9 @@ export interface paths {
         /**
          * Log in
          * @description Exchange e-mail and password for an access token and a refresh token.
+         *
+         *     After three wrong passwords each further one doubles a wait (429), by account. A browser that
+         *     logged in before has a cookie that lets it in all the same.
          */
         post: operations["auth_login"];
         delete?: never;
@@ -95,7 +141,9 @@ export interface paths {
         put?: never;
         /**
          * Refresh the session
-         * @description Spend a refresh token for new tokens. Using a spent one ends the whole session.
+         * @description Spend a refresh token for new tokens.
+         *
+         *     Sent again within ten seconds it gives the same new one; later that ends the whole session.
          */
         post: operations["auth_refresh"];
         delete?: never;
@@ -196,7 +244,7 @@ export interface paths {
         };
         /**
          * List API keys
-         * @description List keys, newest first, without their secrets.
+         * @description List keys, newest first, without their secrets, with what they were used for.
          */
         get: operations["auth_list_keys"];
         put?: never;
@@ -226,6 +274,28 @@ export interface paths {
          * @description Revoke a key for good; it stops working everywhere within 30 seconds.
          */
         delete: operations["auth_revoke_key"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/keys/{key_id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rotate an API key
+         * @description Give a key a new secret, shown this once. The one before works for `overlap_s` more.
+         *
+         *     Id, name, limits, budget and usage stay.
+         */
+        post: operations["auth_rotate_key"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -663,6 +733,77 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List users
+         * @description List users, newest first; each one's `revision` in quotes is its ETag.
+         */
+        get: operations["auth_list_users"];
+        put?: never;
+        /**
+         * Create a user
+         * @description Create a user, who can log in at once.
+         */
+        post: operations["auth_create_user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/users/me/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change one's own password
+         * @description Set a new password; every other session of yours ends.
+         */
+        post: operations["auth_change_password"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/users/{user_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete a user
+         * @description Delete a user and end their sessions. API keys that they created keep working.
+         */
+        delete: operations["auth_delete_user"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a user
+         * @description Change role or password, lock out or in, unlock; the last administrator stays one.
+         *
+         *     A new role or password and a lock-out end the user's sessions: refreshing at once, access
+         *     within 30 seconds.
+         */
+        patch: operations["auth_update_user"];
+        trace?: never;
+    };
     "/docs": {
         parameters: {
             query?: never;
@@ -763,6 +904,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/embeddings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Embeddings by a registered model
+         * @description Pass through to one model for embeddings, with a decision, an outcome and a cost.
+         *
+         *     Vectors of two models cannot be compared: nothing falls back, and `auto` is an error where
+         *     several models are registered for embeddings.
+         */
+        post: operations["gateway_embeddings"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models": {
         parameters: {
             query?: never;
@@ -783,75 +947,133 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models/{model_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One model in OpenAI's shape
+         * @description Return one of the models that `model` may name.
+         */
+        get: operations["gateway_get_model"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** ActionOverlap */
         ActionOverlap: {
-            /** Logging Share */
             logging_share: number;
-            /** Model */
             model: string;
-            /**
-             * Not Evaluable Share
-             * @description Share of the target's choices of this model that the log cannot speak for.
-             */
+            /** @description Share of the target's choices of this model that the log cannot speak for. */
             not_evaluable_share: number;
-            /** Target Share */
             target_share: number;
         };
-        /** AllocationItem */
         AllocationItem: {
-            /**
-             * Actual Share
-             * @description Share of the level's decisions it received.
-             */
+            /** @description Share of the level's decisions it received. */
             actual_share: number;
-            /** Decisions */
+            /** Format: int64 */
             decisions: number;
-            /**
-             * Level
-             * @enum {string}
-             */
+            /** @enum {string} */
             level: "L1" | "L2" | "L3" | "L4";
-            /** Model */
             model: string;
-            /**
-             * Planned Share
-             * @description Probability that the policy gives it now.
-             */
+            /** @description Probability that the policy gives it now. */
             planned_share: number;
         };
-        /** AllocationPage */
         AllocationPage: {
-            /** Items */
             items: components["schemas"]["AllocationItem"][];
-            /** Next Cursor */
             next_cursor: string | null;
         };
-        /**
-         * BatchItem
-         * @description The answer to one item: a decision or a problem.
-         */
+        AuditActor: {
+            /** @example usr_019ab3c4d5e67f8091a2b3c4d5e6f708 */
+            id: string;
+            /**
+             * @description `user`, `api_key`, `anonymous` or `system`.
+             * @example user
+             */
+            kind: string;
+            /** @example admin@davinci.local */
+            name: string;
+        };
+        AuditEntry: {
+            /** @example user.updated */
+            action: string;
+            actor: components["schemas"]["AuditActor"];
+            after: {
+                [key: string]: unknown;
+            } | null;
+            /** Format: date-time */
+            at: string;
+            /** @description The members that changed, as they were. */
+            before: {
+                [key: string]: unknown;
+            } | null;
+            /** @description SHA-256 of the entry and the hash before, in hexadecimal. */
+            hash: string;
+            prev_hash: string;
+            request_id: string | null;
+            /** @example usr_019ab3c4d5e67f8091a2b3c4d5e6f708 */
+            resource: string;
+            /**
+             * Format: int64
+             * @description Dense: no number is left out.
+             * @example 42
+             */
+            seq: number;
+        };
+        AuditPage: {
+            items: components["schemas"]["AuditEntry"][];
+            next_cursor: string | null;
+        };
+        AuditVerification: {
+            /**
+             * @description None without an anchor.
+             * @example null
+             */
+            anchor_found: boolean | null;
+            /**
+             * Format: int64
+             * @description Entries that fit, from the first on.
+             * @example 1024
+             */
+            entries: number;
+            /** @example null */
+            first_broken_seq: number | null;
+            /** @description Note it elsewhere, and later send it as the anchor. */
+            head_hash: string;
+            /**
+             * Format: int64
+             * @description Number of the newest entry by the head.
+             * @example 1024
+             */
+            head_seq: number;
+            /** @example true */
+            ok: boolean;
+            /** @example null */
+            reason: string | null;
+        };
+        /** @description The answer to one item: a decision or a problem. */
         BatchItem: {
             decision: components["schemas"]["DecisionOut"] | null;
-            /** Index */
+            /** Format: int64 */
             index: number;
             problem: components["schemas"]["Problem"] | null;
         };
-        /** BatchOut */
         BatchOut: {
-            /** Items */
             items: components["schemas"]["BatchItem"][];
         };
-        /**
-         * BatchRequest
-         * @description Up to 100 route requests; each is checked on its own.
-         */
+        /** @description Up to 100 route requests; each is checked on its own. */
         BatchRequest: {
             /**
-             * Items
              * @example [
              *       {
              *         "prompt": "Prove that 17 is prime."
@@ -862,542 +1084,320 @@ export interface components {
                 [key: string]: unknown;
             }[];
         };
-        /**
-         * CandidateOut
-         * @description One registered model as the decision saw it.
-         */
+        /** @description What a key may cost per window of the calendar (UTC), or in total. */
+        Budget: {
+            /** @example 25 */
+            usd: number;
+            /**
+             * @example month
+             * @enum {string}
+             */
+            window: "day" | "month" | "total";
+        };
+        /** @description One registered model as the decision saw it. */
         CandidateOut: {
-            /**
-             * Cost Usd
-             * @description Predicted cost, USD.
-             */
+            /** @description Predicted cost, USD. */
             cost_usd: number | null;
-            /** Eligible */
             eligible: boolean;
-            /**
-             * Flags
-             * @description What to know of the numbers: price unknown, no feedback.
-             */
+            /** @description What to know of the numbers: price unknown, no feedback. */
             flags: string[];
-            /**
-             * Latency Ms
-             * @description Predicted latency, milliseconds.
-             */
+            /** @description Predicted latency, milliseconds. */
             latency_ms: number | null;
-            /** Model */
             model: string;
-            /**
-             * Probability
-             * @description P(this model | context).
-             */
+            /** @description P(this model | context). */
             probability: number;
-            /**
-             * Quality
-             * @description Predicted quality in [0, 1].
-             */
+            /** @description Predicted quality in [0, 1]. */
             quality: number | null;
-            /**
-             * Quality Sd
-             * @description Standard deviation of the quality estimate.
-             */
+            /** @description Standard deviation of the quality estimate. */
             quality_sd: number | null;
-            /**
-             * Utility Usd
-             * @description quality x value - cost - latency cost, USD.
-             */
+            /** @description quality x value - cost - latency cost, USD. */
             utility_usd: number | null;
-            /**
-             * Why Not
-             * @description The constraint that removed it.
-             */
+            /** @description The constraint that removed it. */
             why_not: string | null;
         };
-        /** ChatMessage */
         ChatMessage: {
-            /** Content */
+            /** @example What is 2 + 2? */
             content?: string | {
                 [key: string]: unknown;
             }[] | null;
-            /** Role */
+            /** @example user */
             role: string;
         } & {
             [key: string]: unknown;
         };
-        /**
-         * ChatRequest
-         * @description A chat completion request; `model` may be `auto`, `auto:L3`, `policy:name` or a model id.
-         */
+        /** @description A chat completion request; `model` may be `auto`, `auto:L3`, `policy:name` or a model id. */
         ChatRequest: {
-            /** Max Completion Tokens */
             max_completion_tokens?: number | null;
-            /** Max Tokens */
             max_tokens?: number | null;
-            /** Messages */
             messages: components["schemas"]["ChatMessage"][];
-            /**
-             * Metadata
-             * @description `davinci_task`, `davinci_level`, `davinci_session` steer the routing.
-             */
             metadata?: {
                 [key: string]: string;
             } | null;
-            /**
-             * Model
-             * @example auto
-             */
+            /** @example auto */
             model: string;
-            /**
-             * Stream
-             * @description Streaming is not offered yet; leave it out or send false.
-             */
-            stream?: false | null;
+            n?: number | null;
+            stream?: boolean | null;
+            stream_options?: components["schemas"]["StreamOptions"] | null;
         } & {
             [key: string]: unknown;
         };
-        /** Check */
         Check: {
-            /** Detail */
             detail: string | null;
-            /**
-             * Name
-             * @example database
-             */
+            /** @example database */
             name: string;
-            /**
-             * Status
-             * @enum {string}
-             */
+            /** @enum {string} */
             status: "ok" | "failing";
-            /** Took Ms */
             took_ms: number;
         };
-        /**
-         * ConstraintsIn
-         * @description Hard limits: a model that breaks one is not eligible, whatever it promises.
-         */
+        /** @description Hard limits: a model that breaks one is not eligible, whatever it promises. */
         ConstraintsIn: {
-            /**
-             * Max Cost Usd
-             * @description Largest predicted cost, USD.
-             */
+            /** @description Largest predicted cost, USD. */
             max_cost_usd?: number | null;
-            /**
-             * Max Latency Ms
-             * @description Largest predicted latency, ms.
-             */
+            /** @description Largest predicted latency, ms. */
             max_latency_ms?: number | null;
-            /** Min Context Tokens */
             min_context_tokens?: number | null;
-            /** Modalities */
-            modalities?: ("text" | "image" | "audio" | "file")[];
-            /** Models Allowed */
+            modalities?: ("text" | "image" | "audio" | "file" | "embeddings")[];
             models_allowed?: string[] | null;
-            /** Models Denied */
             models_denied?: string[];
-            /** Region */
             region?: string | null;
         };
-        /**
-         * Convergence
-         * @description Per level: is the leader known, and would that survive another week of such traffic?
-         */
+        /** @description Per level: is the leader known, and would that survive another week of such traffic? */
         Convergence: {
-            /** Levels */
             levels: components["schemas"]["LevelConvergence"][];
-            /**
-             * Since
-             * Format: date-time
-             */
+            /** Format: date-time */
             since: string;
-            /**
-             * Until
-             * Format: date-time
-             */
+            /** Format: date-time */
             until: string;
         };
-        /**
-         * DecisionDetail
-         * @description A decision whole: with what became of it.
-         */
+        /** @description A decision whole: with what became of it. */
         DecisionDetail: {
-            /**
-             * Answer
-             * @description Only where storing text is switched on.
-             */
+            /** @description Only where storing text is switched on. */
             answer: {
                 [key: string]: unknown;
             } | null;
-            /** Caller */
             caller: string;
-            /** Candidates */
             candidates: components["schemas"]["CandidateOut"][];
-            /**
-             * Created At
-             * Format: date-time
-             */
+            /** Format: date-time */
             created_at: string;
-            /**
-             * Decision Id
-             * @example dec_019ab3c4d5e67f8091a2b3c4d5e6f708
-             */
+            /** @example dec_019ab3c4d5e67f8091a2b3c4d5e6f708 */
             decision_id: string;
-            /** Explored */
             explored: boolean;
-            /** Fallbacks */
             fallbacks: string[];
-            /** Features */
             features: number[];
-            /** Feedback */
             feedback: components["schemas"]["FeedbackOut"][];
-            /** Learner Version */
+            /** Format: int64 */
             learner_version: number;
-            /**
-             * Level
-             * @enum {string}
-             */
+            /** @enum {string} */
             level: "L1" | "L2" | "L3" | "L4";
-            /** Level Confidence */
             level_confidence: number;
-            /**
-             * Level Source
-             * @enum {string}
-             */
+            /** @enum {string} */
             level_source: "caller" | "task" | "classifier" | "default";
             margin: components["schemas"]["MarginOut"] | null;
-            /**
-             * Model
-             * @description The chosen model.
-             */
+            /** @description The chosen model. */
             model: string;
             outcome: components["schemas"]["OutcomeOut"] | null;
             policy: components["schemas"]["PolicyRef"];
-            /**
-             * Propensity
-             * @description Probability with which the policy chose this model for this context, fixed at decision time. Needed to evaluate other policies on this decision.
-             */
+            /** @description Probability with which the policy chose this model for this context, fixed at decision time. Needed to evaluate other policies on this decision. */
             propensity: number;
-            /**
-             * Regret Usd
-             * @description Predicted utility given up to explore, USD.
-             */
+            /** @description Predicted utility given up to explore, USD. */
             regret_usd: number;
             /** @description Only with ?replay=true. */
             replay?: components["schemas"]["ReplayOut"] | null;
-            /** Requested Model */
             requested_model: string;
-            /** Seed */
-            seed: number;
-            /** Strategy */
-            strategy: string;
-            /** Task Type */
-            task_type: string | null;
             /**
-             * Text
-             * @description Only where storing text is switched on.
+             * Format: int64
+             * @description Of the one draw; 63 bits.
              */
+            seed: number;
+            strategy: string;
+            task_type: string | null;
+            /** @description Only where storing text is switched on. */
             text: {
                 [key: string]: unknown;
             } | null;
-            /** Tokens In */
+            /** Format: int64 */
             tokens_in: number;
-            /**
-             * Track
-             * @enum {string}
-             */
+            /** @enum {string} */
             track: "stable" | "canary" | "shadow";
-            /** Why */
             why: string;
         };
-        /**
-         * DecisionOut
-         * @description One choice for one context at one time, with the probability of every action.
-         */
+        /** @description One choice for one context at one time, with the probability of every action. */
         DecisionOut: {
-            /** Caller */
             caller: string;
-            /** Candidates */
             candidates: components["schemas"]["CandidateOut"][];
-            /**
-             * Created At
-             * Format: date-time
-             */
+            /** Format: date-time */
             created_at: string;
-            /**
-             * Decision Id
-             * @example dec_019ab3c4d5e67f8091a2b3c4d5e6f708
-             */
+            /** @example dec_019ab3c4d5e67f8091a2b3c4d5e6f708 */
             decision_id: string;
-            /** Explored */
             explored: boolean;
-            /** Fallbacks */
             fallbacks: string[];
-            /** Learner Version */
+            /** Format: int64 */
             learner_version: number;
-            /**
-             * Level
-             * @enum {string}
-             */
+            /** @enum {string} */
             level: "L1" | "L2" | "L3" | "L4";
-            /** Level Confidence */
             level_confidence: number;
-            /**
-             * Level Source
-             * @enum {string}
-             */
+            /** @enum {string} */
             level_source: "caller" | "task" | "classifier" | "default";
             margin: components["schemas"]["MarginOut"] | null;
-            /**
-             * Model
-             * @description The chosen model.
-             */
+            /** @description The chosen model. */
             model: string;
             policy: components["schemas"]["PolicyRef"];
-            /**
-             * Propensity
-             * @description Probability with which the policy chose this model for this context, fixed at decision time. Needed to evaluate other policies on this decision.
-             */
+            /** @description Probability with which the policy chose this model for this context, fixed at decision time. Needed to evaluate other policies on this decision. */
             propensity: number;
-            /**
-             * Regret Usd
-             * @description Predicted utility given up to explore, USD.
-             */
+            /** @description Predicted utility given up to explore, USD. */
             regret_usd: number;
-            /** Requested Model */
             requested_model: string;
-            /** Strategy */
             strategy: string;
-            /** Task Type */
             task_type: string | null;
-            /** Tokens In */
+            /** Format: int64 */
             tokens_in: number;
-            /**
-             * Track
-             * @enum {string}
-             */
+            /** @enum {string} */
             track: "stable" | "canary" | "shadow";
-            /** Why */
             why: string;
         };
-        /** DecisionPage */
         DecisionPage: {
-            /** Items */
             items: components["schemas"]["DecisionDetail"][];
-            /** Next Cursor */
             next_cursor: string | null;
         };
-        /**
-         * EstimateOut
-         * @description Mean reward per decision in USD, by one estimator.
-         */
-        EstimateOut: {
-            /** Confidence Level */
-            confidence_level: number;
-            /** Effective Sample Size */
-            effective_sample_size: number;
+        /** @description A request for embeddings; `model` is a model id, or `auto` where there is only one. */
+        EmbeddingsRequest: {
             /**
-             * Estimator
-             * @enum {string}
+             * @description A text, texts, tokens, or lists of tokens.
+             * @example Hello.
              */
+            input: string | string[] | number[] | number[][];
+            metadata?: {
+                [key: string]: string;
+            } | null;
+            /** @example openai/text-embedding-3-small */
+            model: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /** @description Mean reward per decision in USD, by one estimator. */
+        EstimateOut: {
+            confidence_level: number;
+            effective_sample_size: number;
+            /** @enum {string} */
             estimator: "logged" | "ips" | "snips" | "dm" | "dr" | "dr_clipped";
-            /** Lower */
             lower: number;
-            /** N */
+            /** Format: int64 */
             n: number;
-            /** Upper */
             upper: number;
-            /** Value */
             value: number;
         };
-        /**
-         * EvaluateRequest
-         * @description Which policy to judge on which part of the log. Without a target: the default policy.
-         */
+        /** @description Which policy to judge on which part of the log. Without a target: the default policy. */
         EvaluateRequest: {
             /** @description A draft that is stored nowhere. */
             document?: components["schemas"]["PolicyDocument"] | null;
             /**
-             * Greedy
              * @description Take the policy without its exploration.
              * @default false
              */
             greedy: boolean;
             /**
-             * Learner
              * @description The learner state that the policy is judged with.
              * @default current
              * @enum {string}
              */
             learner: "current" | "at_decision";
             /**
-             * Max Decisions
+             * Format: int32
              * @description The newest judged decisions of the window.
              * @default 2000
              */
             max_decisions: number;
-            /**
-             * Model
-             * @description One fixed model for everything.
-             */
+            /** @description One fixed model for everything. */
             model?: string | null;
-            /**
-             * Policy
-             * @description A policy's name.
-             */
+            /** @description A policy's name. */
             policy?: string | null;
-            /**
-             * Since
-             * @description Default: a week before `until`.
-             */
+            /** @description Default: a week before `until`. */
             since?: string | null;
-            /**
-             * Until
-             * @description Default: now.
-             */
+            /** @description Default: now. */
             until?: string | null;
-            /**
-             * Version
-             * @description Of that policy; default: the active one.
-             */
+            /** @description Of that policy; default: the active one. */
             version?: number | null;
-        };
-        /**
-         * EvaluationOut
-         * @description What the target would have earned on logged decisions, with what cannot be known.
-         */
+        } & (unknown & (unknown | {
+            policy: unknown;
+        }) & unknown);
+        /** @description What the target would have earned on logged decisions, with what cannot be known. */
         EvaluationOut: {
-            /** Decisions */
+            /** Format: int64 */
             decisions: number;
-            /**
-             * Learner
-             * @enum {string}
-             */
+            /** @enum {string} */
             learner: "current" | "at_decision";
-            /** Parts */
             parts: components["schemas"]["EvaluationPart"][];
-            /**
-             * Recommended
-             * @constant
-             */
+            /** @constant */
             recommended: "dr_clipped";
-            /**
-             * Since
-             * Format: date-time
-             */
+            /** Format: date-time */
             since: string;
             /**
-             * Skipped
+             * Format: int64
              * @description Judged decisions that could not be decided again.
              */
             skipped: number;
-            /** Target */
             target: string;
-            /** Took Ms */
             took_ms: number;
-            /**
-             * Until
-             * Format: date-time
-             */
+            /** Format: date-time */
             until: string;
-            /** Warnings */
             warnings: string[];
-            /**
-             * Weight Cap
-             * @description Cap of the estimator `dr_clipped`.
-             */
+            /** @description Cap of the estimator `dr_clipped`. */
             weight_cap: number;
         };
-        /**
-         * EvaluationPart
-         * @description All traffic, or one level.
-         */
+        /** @description All traffic, or one level. */
         EvaluationPart: {
-            /** Decisions */
+            /** Format: int64 */
             decisions: number;
-            /** Estimates */
             estimates: components["schemas"]["EstimateOut"][];
-            /**
-             * Level
-             * @description None: all levels together.
-             */
+            /** @description None: all levels together. */
             level: ("L1" | "L2" | "L3" | "L4") | null;
             /** @description What the logging policies themselves earned. */
             logged: components["schemas"]["EstimateOut"];
             overlap: components["schemas"]["OverlapOut"];
         };
-        /**
-         * Event
-         * @description One fact. Sequences are dense: a reader that sees n and n+2 has missed one.
-         */
+        /** @description One fact. Sequences are dense: a reader that sees n and n+2 has missed one. */
         Event: {
-            /** Data */
             data: {
                 [key: string]: unknown;
             };
-            /**
-             * Event Id
-             * @example evt_019ab3c4d5e67f8091a2b3c4d5e6f708
-             */
+            /** @example evt_019ab3c4d5e67f8091a2b3c4d5e6f708 */
             event_id: string;
-            /**
-             * Occurred At
-             * Format: date-time
-             */
+            /** Format: date-time */
             occurred_at: string;
-            /** Sequence */
+            /** Format: int64 */
             sequence: number;
             /**
-             * Type
              * @example feedback.recorded
+             * @enum {string}
              */
-            type: string;
-            /** Version */
+            type: "neural.route.completed" | "outcome.recorded" | "feedback.recorded";
+            /** Format: int64 */
             version: number;
         };
-        /** EventPage */
         EventPage: {
-            /** Items */
             items: components["schemas"]["Event"][];
             /**
-             * Last Sequence
+             * Format: int64
              * @description Newest sequence given out.
              */
             last_sequence: number;
-            /** Next Cursor */
             next_cursor: string | null;
         };
-        /** Feedback */
         Feedback: {
-            /**
-             * Created At
-             * Format: date-time
-             */
+            /** Format: date-time */
             created_at: string;
-            /**
-             * Decision Id
-             * @example dec_019ab3c4d5e67f8091a2b3c4d5e6f708
-             */
+            /** @example dec_019ab3c4d5e67f8091a2b3c4d5e6f708 */
             decision_id: string;
-            /** Feedback Id */
             feedback_id: string;
-            /** Label */
             label: string | null;
-            /**
-             * Reward Usd
-             * @description Utility in dollars that this judgement implies.
-             */
+            /** @description Utility in dollars that this judgement implies. */
             reward_usd: number;
-            /** Score */
             score: number;
-            /** Source */
             source: string;
         };
-        /**
-         * FeedbackBatch
-         * @description Up to 100 judgements; each is checked on its own.
-         */
+        /** @description Up to 100 judgements; each is checked on its own. */
         FeedbackBatch: {
             /**
-             * Items
              * @example [
              *       {
              *         "decision_id": "dec_019ab3c4d5e67f8091a2b3c4d5e6f708",
@@ -1409,1262 +1409,1620 @@ export interface components {
                 [key: string]: unknown;
             }[];
         };
-        /**
-         * FeedbackBatchItem
-         * @description The answer to one item: the stored judgement or a problem.
-         */
+        /** @description The answer to one item: the stored judgement or a problem. */
         FeedbackBatchItem: {
-            /**
-             * Added
-             * @description False: this source had judged the same before.
-             */
+            /** @description False: this source had judged the same before. */
             added: boolean;
             feedback: components["schemas"]["Feedback"] | null;
-            /** Index */
+            /** Format: int64 */
             index: number;
             problem: components["schemas"]["Problem"] | null;
         };
-        /** FeedbackBatchOut */
         FeedbackBatchOut: {
-            /** Items */
             items: components["schemas"]["FeedbackBatchItem"][];
         };
-        /**
-         * FeedbackCreate
-         * @description How good an answer was. Send exactly one of score, thumbs or label with score.
-         */
+        /** @description How good an answer was. Send exactly one of score, thumbs or label with score. */
         FeedbackCreate: {
-            /**
-             * Decision Id
-             * @example dec_019ab3c4d5e67f8091a2b3c4d5e6f708
-             */
+            /** @example dec_019ab3c4d5e67f8091a2b3c4d5e6f708 */
             decision_id: string;
-            /**
-             * Label
-             * @example wrong-language
-             */
+            /** @example wrong-language */
             label?: string | null;
-            /** Score */
             score?: number | null;
             /**
-             * Source
              * @description Who judges; one judgement per decision and source.
              * @default caller
              * @example thumbs-widget
              */
             source: string;
-            /** Thumbs */
             thumbs?: ("up" | "down") | null;
-        };
-        /**
-         * FeedbackOut
-         * @description What a caller or judge reported, and the reward computed from it.
-         */
+        } & ({
+            score: unknown;
+        } | {
+            thumbs: unknown;
+        });
+        /** @description What a caller or judge reported, and the reward computed from it. */
         FeedbackOut: {
-            /**
-             * Created At
-             * Format: date-time
-             */
+            /** Format: date-time */
             created_at: string;
-            /** Label */
             label: string | null;
-            /** Reward Usd */
             reward_usd: number;
-            /** Score */
             score: number;
-            /** Source */
             source: string;
         };
-        /** Health */
         Health: {
-            /** Checks */
             checks: components["schemas"]["Check"][];
-            /**
-             * Status
-             * @enum {string}
-             */
+            /** @enum {string} */
             status: "ok" | "failing";
-            /** Version */
             version: string;
         };
-        /** Identity */
         Identity: {
-            /** Expires At */
             expires_at: string | null;
-            /** Id */
             id: string;
-            /**
-             * Kind
-             * @enum {string}
-             */
+            /** @enum {string} */
             kind: "user" | "api_key";
-            /** Name */
             name: string;
-            /** Role */
             role: ("viewer" | "operator" | "admin") | null;
-            /** Scopes */
             scopes: string[];
         };
-        /** Jwk */
         Jwk: {
-            /** Alg */
             alg: string;
-            /** Crv */
             crv: string;
-            /** Kid */
             kid: string;
-            /** Kty */
             kty: string;
-            /** Use */
             use: string;
-            /** X */
             x: string;
         };
-        /** Jwks */
         Jwks: {
-            /** Keys */
             keys: components["schemas"]["Jwk"][];
         };
-        /** Key */
         Key: {
-            /**
-             * Created At
-             * Format: date-time
-             */
+            budget: components["schemas"]["Budget"] | null;
+            /** Format: date-time */
             created_at: string;
-            /** Created By */
             created_by: string;
-            /** Expires At */
             expires_at: string | null;
-            /** Id */
             id: string;
-            /** Labels */
             labels: {
                 [key: string]: string;
             };
-            /** Last Used At */
+            /** @description To the minute. */
             last_used_at: string | null;
-            /** Name */
             name: string;
-            /**
-             * Prefix
-             * @description The first characters, to recognise it by.
-             */
+            /** @description The first characters, to recognise it by. */
             prefix: string;
-            /** Revoked At */
+            /** @description Until then the secret before the last rotation works too. */
+            previous_valid_until: string | null;
             revoked_at: string | null;
-            /** Scopes */
+            rotated_at: string | null;
+            rpm: number | null;
             scopes: string[];
+            tpm: number | null;
+            usage: components["schemas"]["KeyUsage"];
         };
-        /** KeyCreate */
         KeyCreate: {
-            /**
-             * Expires At
-             * @description None: until revoked.
-             */
+            budget?: components["schemas"]["Budget"] | null;
+            /** @description None: until revoked. */
             expires_at?: string | null;
             /**
-             * Labels
              * @description Free labels: team, application, cost centre.
+             * @example {
+             *       "application": "checkout",
+             *       "team": "search"
+             *     }
              */
             labels?: {
                 [key: string]: string;
             };
-            /**
-             * Name
-             * @example checkout-service
-             */
+            /** @example checkout-service */
             name: string;
+            /** @description Requests a minute. */
+            rpm?: number | null;
             /**
-             * Scopes
              * @example [
              *       "chat",
              *       "feedback"
              *     ]
              */
             scopes: ("route" | "chat" | "feedback" | "read" | "manage")[];
+            /** @description Tokens a minute. */
+            tpm?: number | null;
         };
-        /** KeyCreated */
         KeyCreated: {
-            /**
-             * Created At
-             * Format: date-time
-             */
+            budget: components["schemas"]["Budget"] | null;
+            /** Format: date-time */
             created_at: string;
-            /** Created By */
             created_by: string;
-            /** Expires At */
             expires_at: string | null;
-            /** Id */
             id: string;
-            /** Labels */
             labels: {
                 [key: string]: string;
             };
-            /** Last Used At */
+            /** @description To the minute. */
             last_used_at: string | null;
-            /** Name */
             name: string;
-            /**
-             * Prefix
-             * @description The first characters, to recognise it by.
-             */
+            /** @description The first characters, to recognise it by. */
             prefix: string;
-            /** Revoked At */
+            /** @description Until then the secret before the last rotation works too. */
+            previous_valid_until: string | null;
             revoked_at: string | null;
-            /** Scopes */
+            rotated_at: string | null;
+            rpm: number | null;
             scopes: string[];
-            /**
-             * Secret
-             * @description The key itself, shown this once.
-             */
+            /** @description The key itself, shown this once. */
             secret: string;
+            tpm: number | null;
+            usage: components["schemas"]["KeyUsage"];
         };
-        /** KeyPage */
         KeyPage: {
-            /** Items */
             items: components["schemas"]["Key"][];
-            /** Next Cursor */
             next_cursor: string | null;
         };
-        /** LearnerStatus */
+        KeyRotate: {
+            /**
+             * Format: int32
+             * @description How long the secret before works too; 0: not at all.
+             * @default 86400
+             */
+            overlap_s: number;
+        };
+        /** @description Over the last 30 days. */
+        KeyUsage: {
+            cost_usd: number;
+            /** Format: int64 */
+            requests: number;
+            /** Format: int64 */
+            tokens: number;
+        };
         LearnerStatus: {
-            /** Age S */
             age_s: number | null;
-            /** Updated At */
             updated_at: string | null;
-            /** Updates */
+            /** Format: int64 */
             updates: number;
-            /** Version */
+            /** Format: int64 */
             version: number;
         };
-        /**
-         * LearningMetrics
-         * @description How serving and learning fare over a window; all from rollups, never from scans.
-         */
+        /** @description How serving and learning fare over a window; all from rollups, never from scans. */
         LearningMetrics: {
-            /** Cost Usd */
             cost_usd: number;
-            /** Exploration Share */
             exploration_share: number | null;
-            /** Exploration Usd */
             exploration_usd: number;
-            /** Failures */
+            /** Format: int64 */
             failures: number;
-            /** Latency P50 Ms */
             latency_p50_ms: number | null;
-            /** Latency P95 Ms */
             latency_p95_ms: number | null;
-            /** Latency P99 Ms */
             latency_p99_ms: number | null;
-            /** Levels */
             levels: components["schemas"]["LevelMetrics"][];
-            /** Quality Mean */
             quality_mean: number | null;
-            /**
-             * Regret Se Usd
-             * @description Standard error of that estimate.
-             */
+            /** @description Standard error of that estimate. */
             regret_se_usd: number | null;
-            /**
-             * Regret Vs Best Fixed Usd
-             * @description Best single model per level by self-normalised inverse propensity, minus the mean reward; per decision, USD.
-             */
+            /** @description Best single model per level by self-normalised inverse propensity, minus the mean reward; per decision, USD. */
             regret_vs_best_fixed_usd: number | null;
-            /** Requests */
+            /** Format: int64 */
             requests: number;
-            /** Reward Mean Usd */
             reward_mean_usd: number | null;
-            /** Series */
             series: components["schemas"]["MetricsPoint"][];
-            /**
-             * Since
-             * Format: date-time
-             */
+            /** Format: date-time */
             since: string;
-            /** State Age S */
             state_age_s: number | null;
-            /** State Version */
+            /** Format: int64 */
             state_version: number;
-            /** Successes */
+            /** Format: int64 */
             successes: number;
-            /** Tokens In */
+            /** Format: int64 */
             tokens_in: number;
-            /** Tokens Out */
+            /** Format: int64 */
             tokens_out: number;
-            /** Updates */
+            /** Format: int64 */
             updates: number;
-            /**
-             * Window
-             * @enum {string}
-             */
+            /** @enum {string} */
             window: "1h" | "24h" | "7d";
         };
-        /** LevelConvergence */
         LevelConvergence: {
-            /**
-             * Advantage Usd
-             * @description Leader less runner-up, per decision.
-             */
+            /** @description Leader less runner-up, per decision. */
             advantage_usd: number | null;
-            /** Converged */
             converged: boolean;
-            /** Converged Since */
             converged_since: string | null;
-            /**
-             * Half Width Usd
-             * @description Of the 95 % interval of the advantage.
-             */
+            /** @description Of the 95 % interval of the advantage. */
             half_width_usd: number | null;
-            /**
-             * Leader
-             * @description Model with the largest estimated reward.
-             */
+            /** @description Model with the largest estimated reward. */
             leader: string | null;
-            /**
-             * Level
-             * @enum {string}
-             */
+            /** @enum {string} */
             level: "L1" | "L2" | "L3" | "L4";
-            /** Probability Best */
             probability_best: number | null;
-            /** Reason */
             reason: string;
-            /** Runner Up */
             runner_up: string | null;
-            /**
-             * Slope Usd Per Day
-             * @description Change of the advantage.
-             */
+            /** @description Change of the advantage. */
             slope_usd_per_day: number | null;
         };
-        /**
-         * LevelDocument
-         * @description Objectives and allocation of one level.
-         */
+        /** @description Objectives and allocation of one level. */
         LevelDocument: {
-            /**
-             * Epsilon
-             * @default 0.1
-             */
+            /** @default 0.1 */
             epsilon: number;
-            /** Fallbacks */
             fallbacks?: string[];
-            /**
-             * Latency Cost Usd Per S
-             * @description What a second of waiting costs.
-             */
+            /** @description What a second of waiting costs. */
             latency_cost_usd_per_s: number;
-            /**
-             * Max Exploration Share
-             * @default 1
-             */
+            /** @default 1 */
             max_exploration_share: number;
-            /** Max Exploration Usd Per Day */
             max_exploration_usd_per_day?: number | null;
-            /**
-             * Models
-             * @description None: every model.
-             */
+            /** @description None: every model. */
             models?: string[] | null;
-            /** Primary */
             primary?: string | null;
-            /**
-             * Quality Value Usd
-             * @description What a perfect answer is worth.
-             */
+            /** @description What a perfect answer is worth. */
             quality_value_usd: number;
             /**
-             * Strategy
              * @default epsilon_greedy
              * @enum {string}
              */
             strategy: "greedy" | "epsilon_greedy" | "inverse_gap" | "thompson";
-            /**
-             * Switching Cost Usd
-             * @default 0
-             */
+            /** @default 0 */
             switching_cost_usd: number;
         };
-        /** LevelMetrics */
         LevelMetrics: {
-            /** Exploration Share */
             exploration_share: number | null;
-            /**
-             * Leader
-             * @description Single model with the best lower bound of its estimated value; None: too few judgements to tell.
-             */
+            /** @description Single model with the best lower bound of its estimated value; None: too few judgements to tell. */
             leader: string | null;
-            /**
-             * Level
-             * @enum {string}
-             */
+            /** @enum {string} */
             level: "L1" | "L2" | "L3" | "L4";
-            /** Quality Mean */
             quality_mean: number | null;
-            /**
-             * Regret Se Usd
-             * @description Standard error of that model's value.
-             */
+            /** @description Standard error of that model's value. */
             regret_se_usd: number | null;
-            /**
-             * Regret Vs Best Fixed Usd
-             * @description Estimated value of always that model, minus the mean reward.
-             */
+            /** @description Estimated value of always that model, minus the mean reward. */
             regret_vs_best_fixed_usd: number | null;
-            /** Requests */
+            /** Format: int64 */
             requests: number;
-            /**
-             * Reward Ci Usd
-             * @description 95 % interval of the mean.
-             */
+            /** @description 95 % interval of the mean. */
             reward_ci_usd: [
                 number,
                 number
             ] | null;
-            /** Reward Mean Usd */
             reward_mean_usd: number | null;
-            /** Updates */
+            /** Format: int64 */
             updates: number;
         };
-        /** LevelOut */
         LevelOut: {
-            /** Epsilon */
             epsilon: number;
-            /** Fallbacks */
             fallbacks: string[];
-            /** Latency Cost Usd Per S */
             latency_cost_usd_per_s: number;
-            /**
-             * Level
-             * @enum {string}
-             */
+            /** @enum {string} */
             level: "L1" | "L2" | "L3" | "L4";
-            /** Models */
             models: string[] | null;
-            /** Name */
             name: string;
-            /** Objective */
             objective: string;
-            /** Primary */
             primary: string | null;
-            /** Quality Value Usd */
             quality_value_usd: number;
-            /** Strategy */
             strategy: string;
-            /**
-             * Traffic Share
-             * @description Over the last 24 h; None: no traffic.
-             */
+            /** @description Over the last 24 h; None: no traffic. */
             traffic_share: number | null;
         };
-        /** LevelPage */
         LevelPage: {
-            /** Items */
             items: components["schemas"]["LevelOut"][];
-            /** Next Cursor */
             next_cursor: string | null;
         };
-        /** LevelStatus */
         LevelStatus: {
-            /** Eligible Models */
+            /** Format: int64 */
             eligible_models: number;
-            /**
-             * Exploration Share
-             * @description Over the last hour; None: no traffic.
-             */
+            /** @description Over the last hour; None: no traffic. */
             exploration_share: number | null;
-            /**
-             * Health
-             * @enum {string}
-             */
+            /** @enum {string} */
             health: "operational" | "degraded" | "down";
-            /**
-             * Level
-             * @enum {string}
-             */
+            /** @enum {string} */
             level: "L1" | "L2" | "L3" | "L4";
-            /**
-             * Name
-             * @example Brainstem
-             */
+            /** @example Brainstem */
             name: string;
-            /**
-             * Primary
-             * @description Model with the largest probability now.
-             */
+            /** @description Model with the largest probability now. */
             primary: string | null;
         };
-        /** LevelTraffic */
         LevelTraffic: {
-            /**
-             * Level
-             * @enum {string}
-             */
+            /** @enum {string} */
             level: "L1" | "L2" | "L3" | "L4";
-            /** Requests 24H */
+            /** Format: int64 */
             requests_24h: number;
         };
-        /** ListedModel */
         ListedModel: {
-            /** Created */
-            created: number;
-            /** Id */
-            id: string;
             /**
-             * Object
-             * @constant
+             * Format: int64
+             * @example 1700000000
              */
+            created: number;
+            /** @example auto */
+            id: string;
+            /** @constant */
             object: "model";
-            /** Owned By */
+            /** @example openai */
             owned_by: string;
         };
-        /** LoginRequest */
         LoginRequest: {
-            /**
-             * Email
-             * @example admin@davinci.local
-             */
+            /** @example admin@davinci.local */
             email: string;
-            /** Password */
             password: string;
         };
-        /**
-         * MarginOut
-         * @description The smallest change that would flip the choice.
-         */
+        /** @description The smallest change that would flip the choice. */
         MarginOut: {
-            /** Amount */
             amount: number;
-            /**
-             * Change
-             * @example cost_usd
-             */
+            /** @example cost_usd */
             change: string;
-            /** Gap Usd */
             gap_usd: number;
-            /** Runner Up */
             runner_up: string;
         };
-        /**
-         * Message
-         * @description One chat message; content is text or OpenAI's list of typed parts.
-         */
+        /** @description One chat message; content is text or OpenAI's list of typed parts. */
         Message: {
-            /** Content */
             content?: string | {
                 [key: string]: unknown;
             }[] | null;
-            /**
-             * Role
-             * @enum {string}
-             */
+            /** @enum {string} */
             role: "system" | "developer" | "user" | "assistant" | "tool";
         };
-        /** MetricsPoint */
         MetricsPoint: {
-            /**
-             * At
-             * Format: date-time
-             */
+            /** Format: date-time */
             at: string;
-            /** Cost Usd */
             cost_usd: number;
-            /** Latency P95 Ms */
             latency_p95_ms: number | null;
-            /** Requests */
+            /** Format: int64 */
             requests: number;
-            /** Reward Mean Usd */
             reward_mean_usd: number | null;
-            /** Success Rate */
             success_rate: number | null;
         };
-        /** Model */
         Model: {
-            /** Base Url */
             base_url: string;
-            /** Context Tokens */
+            /** Format: int64 */
             context_tokens: number;
-            /**
-             * Created At
-             * Format: date-time
-             */
+            /** Format: date-time */
             created_at: string;
-            /** Enabled */
             enabled: boolean;
-            /** Id */
             id: string;
-            /** Input Usd Per Mtok */
             input_usd_per_mtok: number | null;
-            /** Labels */
             labels: {
                 [key: string]: string;
             };
-            /**
-             * Latency Source
-             * @enum {string}
-             */
+            /** @enum {string} */
             latency_source: "measured" | "reported";
-            /** Max Tokens Out */
             max_tokens_out: number | null;
-            /** Modalities */
             modalities: string[];
-            /** Output Usd Per Mtok */
             output_usd_per_mtok: number | null;
-            /** Provider */
             provider: string;
-            /** Region */
             region: string | null;
-            /** Revision */
+            /** Format: int64 */
             revision: number;
-            /** Secret Ref */
             secret_ref: string | null;
-            /**
-             * Status
-             * @enum {string}
-             */
+            /** @enum {string} */
             status: "operational" | "degraded" | "down";
-            /**
-             * Updated At
-             * Format: date-time
-             */
+            /** Format: date-time */
             updated_at: string;
-            /** Upstream Name */
             upstream_name: string;
         };
-        /** ModelCounts */
         ModelCounts: {
-            /** Degraded */
+            /** Format: int64 */
             degraded: number;
-            /** Down */
+            /** Format: int64 */
             down: number;
-            /** Operational */
+            /** Format: int64 */
             operational: number;
         };
-        /**
-         * ModelCreate
-         * @description Register one served model: endpoint, upstream name, price, limits.
-         */
+        /** @description Register one served model: endpoint, upstream name, price, limits. */
         ModelCreate: {
             /**
-             * Base Url
+             * @description http(s)://host[:port]/path in ASCII, without credentials.
              * @example https://api.openai.com/v1
              */
             base_url: string;
             /**
-             * Context Tokens
+             * Format: int32
              * @example 128000
              */
             context_tokens: number;
-            /**
-             * Enabled
-             * @default true
-             */
+            /** @default true */
             enabled: boolean;
             /**
-             * Id
              * @description Slug of a registered model.
              * @example openai/gpt-4o-mini
              */
             id: string;
-            /**
-             * Input Usd Per Mtok
-             * @description None: unknown, never 0 instead.
-             */
+            /** @description None: unknown, never 0 instead. */
             input_usd_per_mtok?: number | null;
             /**
-             * Labels
              * @description Free labels: team, application, cost centre.
+             * @example {
+             *       "application": "checkout",
+             *       "team": "search"
+             *     }
              */
             labels?: {
                 [key: string]: string;
             };
             /**
-             * Latency Source
              * @description `reported` takes the upstream's openai-processing-ms header instead of the measured time.
              * @default measured
              * @enum {string}
              */
             latency_source: "measured" | "reported";
-            /** Max Tokens Out */
             max_tokens_out?: number | null;
-            /** Modalities */
-            modalities?: ("text" | "image" | "audio" | "file")[];
-            /** Output Usd Per Mtok */
+            modalities?: ("text" | "image" | "audio" | "file" | "embeddings")[];
             output_usd_per_mtok?: number | null;
-            /**
-             * Provider
-             * @example openai
-             */
+            /** @example openai */
             provider: string;
-            /** Region */
             region?: string | null;
-            /** Secret Ref */
             secret_ref?: string | null;
             /**
-             * Status
              * @default operational
              * @enum {string}
              */
             status: "operational" | "degraded" | "down";
-            /**
-             * Upstream Name
-             * @example gpt-4o-mini
-             */
+            /** @example gpt-4o-mini */
             upstream_name: string;
         };
-        /** ModelEstimate */
         ModelEstimate: {
-            /** Cost Usd */
             cost_usd: number | null;
-            /** Latency Ms */
             latency_ms: number;
-            /**
-             * Level
-             * @enum {string}
-             */
+            /** @enum {string} */
             level: "L1" | "L2" | "L3" | "L4";
-            /** Quality */
             quality: number;
-            /** Quality Sd */
             quality_sd: number;
-            /** Utility Usd */
             utility_usd: number | null;
         };
-        /** ModelList */
         ModelList: {
-            /** Data */
             data: components["schemas"]["ListedModel"][];
-            /**
-             * Object
-             * @constant
-             */
+            /** @constant */
             object: "list";
         };
-        /** ModelPage */
         ModelPage: {
-            /** Items */
             items: components["schemas"]["Model"][];
-            /** Next Cursor */
             next_cursor: string | null;
         };
-        /**
-         * ModelUpdate
-         * @description What to change; members left out stay.
-         */
+        /** @description What to change; members left out stay. */
         ModelUpdate: {
-            /** Base Url */
-            base_url?: string | null;
-            /** Context Tokens */
-            context_tokens?: number | null;
-            /** Enabled */
-            enabled?: boolean | null;
-            /** Input Usd Per Mtok */
+            /**
+             * @description http(s)://host[:port]/path in ASCII, without credentials.
+             * @example https://api.openai.com/v1
+             */
+            base_url?: string;
+            /** Format: int32 */
+            context_tokens?: number;
+            enabled?: boolean;
             input_usd_per_mtok?: number | null;
-            /** Labels */
+            /**
+             * @description Free labels: team, application, cost centre.
+             * @example {
+             *       "application": "checkout",
+             *       "team": "search"
+             *     }
+             */
             labels?: {
                 [key: string]: string;
-            } | null;
-            /** Latency Source */
-            latency_source?: ("measured" | "reported") | null;
-            /** Max Tokens Out */
+            };
+            /** @enum {string} */
+            latency_source?: "measured" | "reported";
             max_tokens_out?: number | null;
-            /** Modalities */
-            modalities?: ("text" | "image" | "audio" | "file")[] | null;
-            /** Output Usd Per Mtok */
+            modalities?: ("text" | "image" | "audio" | "file" | "embeddings")[];
             output_usd_per_mtok?: number | null;
-            /** Region */
             region?: string | null;
-            /** Secret Ref */
             secret_ref?: string | null;
-            /** Status */
-            status?: ("operational" | "degraded" | "down") | null;
-            /** Upstream Name */
-            upstream_name?: string | null;
+            /** @enum {string} */
+            status?: "operational" | "degraded" | "down";
+            upstream_name?: string;
         };
-        /** NeuralModel */
         NeuralModel: {
-            /** Enabled */
             enabled: boolean;
-            /** Estimates */
             estimates: components["schemas"]["ModelEstimate"][];
-            /** Id */
             id: string;
-            /**
-             * Status
-             * @enum {string}
-             */
+            /** @enum {string} */
             status: "operational" | "degraded" | "down";
         };
-        /** NeuralModels */
         NeuralModels: {
-            /** Items */
             items: components["schemas"]["NeuralModel"][];
-            /** Next Cursor */
             next_cursor: string | null;
         };
-        /** NeuralStatus */
         NeuralStatus: {
             learner: components["schemas"]["LearnerStatus"];
-            /** Levels */
             levels: components["schemas"]["LevelStatus"][];
             policy: components["schemas"]["PolicyRef"] | null;
         };
-        /**
-         * OpenAIError
-         * @description Error object of OpenAI's API: every error under /v1 has this shape.
-         */
+        /** @description Error object of OpenAI's API: every error under /v1 has this shape. */
         OpenAIError: {
             error: components["schemas"]["OpenAIErrorBody"];
         };
-        /** OpenAIErrorBody */
         OpenAIErrorBody: {
-            /**
-             * Code
-             * @example model_not_found
-             */
+            /** @example model_not_found */
             code: string | null;
-            /** Message */
             message: string;
-            /**
-             * Param
-             * @example model
-             */
+            /** @example model */
             param: string | null;
-            /**
-             * Type
-             * @example invalid_request_error
-             */
+            /** @example invalid_request_error */
             type: string;
         };
-        /**
-         * OutcomeOut
-         * @description What serving did.
-         */
+        /** @description What serving did. */
         OutcomeOut: {
-            /**
-             * Attempts
-             * @description Every upstream call in order.
-             */
+            /** @description Every upstream call in order. */
             attempts: {
                 [key: string]: unknown;
             }[];
-            /**
-             * Cost Usd
-             * @description None when the price is unknown, never 0 instead.
-             */
+            /** @description None when the price is unknown, never 0 instead. */
             cost_usd: number | null;
-            /**
-             * Created At
-             * Format: date-time
-             */
+            /** Format: date-time */
             created_at: string;
-            /** Error Class */
             error_class: string | null;
-            /** Latency Ms */
             latency_ms: number;
-            /**
-             * Model
-             * @description The model that answered, after fallbacks.
-             */
+            /** @description The model that answered, after fallbacks. */
             model: string;
-            /**
-             * Status
-             * @enum {string}
-             */
+            /** @enum {string} */
             status: "success" | "error";
-            /** Tokens In */
+            /** Format: int64 */
             tokens_in: number;
-            /** Tokens Out */
+            /** Format: int64 */
             tokens_out: number;
         };
-        /**
-         * OverlapOut
-         * @description How far the log can speak for the target.
-         */
+        /** @description How far the log can speak for the target. */
         OverlapOut: {
-            /** Actions */
             actions: components["schemas"]["ActionOverlap"][];
-            /** Effective Sample Size */
             effective_sample_size: number;
-            /** Max Weight */
             max_weight: number;
-            /** Not Evaluable Share */
             not_evaluable_share: number;
         };
-        /** Policy */
-        Policy: {
-            /** Active Version */
-            active_version: number;
+        PasswordChange: {
+            current_password: string;
             /**
-             * Created At
-             * Format: date-time
+             * @description 8 characters or more, at most 1,024 bytes, none of the common ones, not the e-mail address. No other rules.
+             * @example correct horse battery staple
              */
+            new_password: string;
+        };
+        Policy: {
+            /** Format: int64 */
+            active_version: number;
+            /** Format: date-time */
             created_at: string;
-            /** Description */
             description: string;
             document: components["schemas"]["PolicyDocument"];
-            /**
-             * Id
-             * @example pol_019ab3c4d5e67f8091a2b3c4d5e6f708
-             */
+            /** @example pol_019ab3c4d5e67f8091a2b3c4d5e6f708 */
             id: string;
-            /** Is Default */
             is_default: boolean;
-            /** Name */
             name: string;
-            /**
-             * Updated At
-             * Format: date-time
-             */
+            /** Format: date-time */
             updated_at: string;
         };
-        /** PolicyCreate */
         PolicyCreate: {
-            /**
-             * Description
-             * @default
-             */
+            /** @default  */
             description: string;
             document: components["schemas"]["PolicyDocument"];
-            /**
-             * Name
-             * @example cost-aware
-             */
+            /** @example cost-aware */
             name: string;
         };
-        /**
-         * PolicyDocument
-         * @description One policy version: all four levels, the tasks that name a level, the default.
-         */
+        /** @description One policy version: all four levels, the tasks that name a level, the default. */
         PolicyDocument: {
             /**
-             * Default Level
              * @default L2
              * @enum {string}
              */
             default_level: "L1" | "L2" | "L3" | "L4";
-            /** Levels */
             levels: {
                 [key: string]: components["schemas"]["LevelDocument"];
             };
-            /**
-             * Min Level Confidence
-             * @default 0.4
-             */
+            /** @default 0.4 */
             min_level_confidence: number;
-            /** Task Levels */
             task_levels?: {
                 [key: string]: "L1" | "L2" | "L3" | "L4";
             };
         };
-        /** PolicyPage */
         PolicyPage: {
-            /** Items */
             items: components["schemas"]["Policy"][];
-            /** Next Cursor */
             next_cursor: string | null;
         };
-        /** PolicyRef */
         PolicyRef: {
-            /**
-             * Name
-             * @example balanced
-             */
+            /** @example balanced */
             name: string;
-            /** Version */
+            /** Format: int64 */
             version: number;
         };
-        /** PriceOverride */
         PriceOverride: {
-            /** Input Usd Per Mtok */
+            /** @example 0.15 */
             input_usd_per_mtok: number;
-            /** Output Usd Per Mtok */
+            /** @example 0.6 */
             output_usd_per_mtok: number;
         };
-        /**
-         * Problem
-         * @description RFC 9457 problem: every error under /api has this shape.
-         */
+        /** @description RFC 9457 problem: every error under /api has this shape. */
         Problem: {
-            /**
-             * Detail
-             * @example The request does not fit the schema.
-             */
+            /** @example The request does not fit the schema. */
             detail: string;
-            /** Errors */
             errors: components["schemas"]["ProblemField"][];
-            /**
-             * Instance
-             * @example /api/neural/route
-             */
+            /** @example /api/neural/route */
             instance: string;
             /**
-             * Status
+             * Format: int32
              * @example 422
              */
             status: number;
-            /**
-             * Title
-             * @example Invalid input
-             */
+            /** @example Invalid input */
             title: string;
-            /**
-             * Type
-             * @example https://davinci.dev/problems/invalid-input
-             */
+            /** @example https://davinci.dev/problems/invalid-input */
             type: string;
         };
-        /** ProblemField */
         ProblemField: {
-            /**
-             * Detail
-             * @example Field required
-             */
+            /** @example Field required */
             detail: string;
             /**
-             * Pointer
              * @description Where: JSON pointer or ?parameter.
              * @example #/prompt
              */
             pointer: string;
         };
-        /** QueueDepth */
         QueueDepth: {
-            /** Dead */
             dead: number | null;
-            /** Depth */
+            /** Format: int64 */
             depth: number;
-            /** Name */
             name: string;
-            /** Oldest Age S */
             oldest_age_s: number | null;
         };
-        /**
-         * Rebuild
-         * @description The log folded from zero, compared with the live learner state.
-         */
+        /** @description The log folded from zero, compared with the live learner state. */
         Rebuild: {
-            /** Events */
+            /** Format: int64 */
             events: number;
-            /** Folded To */
+            /** Format: int64 */
             folded_to: number;
-            /**
-             * Identical
-             * @description None: the log is too long for one request.
-             */
+            /** @description None: the log is too long for one request. */
             identical: boolean | null;
             /**
-             * State Version
+             * Format: int64
              * @description The live state's version: a sequence of the log.
              */
             state_version: number;
-            /** Took Ms */
             took_ms: number;
-            /** Updates */
+            /** Format: int64 */
             updates: number;
         };
-        /**
-         * RefreshRequest
-         * @description For clients without cookies; browsers send none.
-         */
+        /** @description For clients without cookies; browsers send none. */
         RefreshRequest: {
-            /** Refresh Token */
             refresh_token?: string | null;
         };
-        /**
-         * ReplayOut
-         * @description Whether a stored decision comes out identical when it is made again.
-         */
+        /** @description Whether a stored decision comes out identical when it is made again. */
         ReplayOut: {
-            /** Differences */
             differences: string[];
-            /**
-             * Identical
-             * @description None: it cannot be recomputed, see impossible.
-             */
+            /** @description None: it cannot be recomputed, see impossible. */
             identical: boolean | null;
-            /** Impossible */
             impossible: string | null;
         };
-        /** Root */
         Root: {
-            /** Links */
             links: {
                 [key: string]: string;
             };
-            /**
-             * Name
-             * @constant
-             */
+            /** @constant */
             name: "Da Vinci";
-            /** Version */
             version: string;
         };
-        /**
-         * RouteRequest
-         * @description Ask which model should serve a prompt. Nothing is sent to any model.
-         */
+        /** @description Ask which model should serve a prompt. Nothing is sent to any model. */
         RouteRequest: {
             constraints?: components["schemas"]["ConstraintsIn"];
-            /**
-             * Explain
-             * @default true
-             */
+            /** @default true */
             explain: boolean;
-            /**
-             * Level
-             * @description Overrides the classifier.
-             */
+            /** @description Overrides the classifier. */
             level?: ("L1" | "L2" | "L3" | "L4") | null;
-            /** Max Tokens */
             max_tokens?: number | null;
-            /** Messages */
             messages?: components["schemas"]["Message"][] | null;
-            /**
-             * Policy
-             * @description Policy name; default: the default.
-             */
+            /** @description Policy name; default: the default. */
             policy?: string | null;
             /**
-             * Priority
              * @default normal
              * @enum {string}
              */
             priority: "low" | "normal" | "high";
-            /**
-             * Prompt
-             * @example Prove that 17 is prime.
-             */
+            /** @example Prove that 17 is prime. */
             prompt?: string | null;
-            /**
-             * Session Id
-             * @description Keeps the conversation's model when it is worth it.
-             */
+            /** @description Keeps the conversation's model when it is worth it. */
             session_id?: string | null;
-            /** Task Type */
             task_type?: string | null;
-        };
-        /**
-         * SimulateOut
-         * @description As things stand, and as supposed; both drawn with the same seed.
-         */
+        } & ({
+            prompt: unknown;
+        } | {
+            messages: unknown;
+        });
+        /** @description As things stand, and as supposed; both drawn with the same seed. */
         SimulateOut: {
             /** @description None: no model is eligible today. */
             baseline: components["schemas"]["SimulatedDecision"] | null;
-            /**
-             * Changed
-             * @description Whether the best model differs.
-             */
+            /** @description Whether the best model differs. */
             changed: boolean;
             simulated: components["schemas"]["SimulatedDecision"];
         };
-        /**
-         * SimulateRequest
-         * @description A request, and what to suppose. Without a policy the default one decides.
-         */
+        /** @description A request, and what to suppose. Without a policy the default one decides. */
         SimulateRequest: {
             /** @description A draft that is stored nowhere. */
             document?: components["schemas"]["PolicyDocument"] | null;
-            /** Outages */
             outages?: string[];
-            /**
-             * Policy
-             * @description A policy's name.
-             */
+            /** @description A policy's name. */
             policy?: string | null;
-            /** Prices */
             prices?: {
                 [key: string]: components["schemas"]["PriceOverride"];
             };
             request: components["schemas"]["RouteRequest"];
-            /**
-             * Version
-             * @description Of that policy; default: the active one.
-             */
+            /** @description Of that policy; default: the active one. */
             version?: number | null;
-        };
-        /**
-         * SimulatedDecision
-         * @description What would be chosen; nothing of it is stored.
-         */
+        } & (unknown & (unknown | {
+            policy: unknown;
+        }));
+        /** @description What would be chosen; nothing of it is stored. */
         SimulatedDecision: {
-            /** Candidates */
             candidates: components["schemas"]["CandidateOut"][];
-            /** Fallbacks */
             fallbacks: string[];
-            /**
-             * Level
-             * @enum {string}
-             */
+            /** @enum {string} */
             level: "L1" | "L2" | "L3" | "L4";
-            /**
-             * Level Source
-             * @enum {string}
-             */
+            /** @enum {string} */
             level_source: "caller" | "task" | "classifier" | "default";
             margin: components["schemas"]["MarginOut"] | null;
-            /** Model */
             model: string;
             policy: components["schemas"]["PolicyRef"];
-            /** Propensity */
             propensity: number;
-            /** Why */
             why: string;
         };
-        /** Status */
         Status: {
-            /**
-             * Availability 24H
-             * @description Measured: successes / served; None: none.
-             */
+            /** @description Measured: successes / served; None: none. */
             availability_24h: number | null;
-            /** Environment */
             environment: string;
-            /** Levels */
             levels: components["schemas"]["LevelTraffic"][];
             models: components["schemas"]["ModelCounts"];
             policy: components["schemas"]["PolicyRef"] | null;
-            /** Queues */
             queues: components["schemas"]["QueueDepth"][];
-            /**
-             * Started At
-             * Format: date-time
-             */
+            /** Format: date-time */
             started_at: string;
-            /**
-             * Uptime S
-             * @description Age of the environment that answers.
-             */
+            /** @description Age of the environment that answers. */
             uptime_s: number;
-            /** Version */
             version: string;
         };
-        /** TokenResponse */
+        StreamOptions: {
+            /** @description Send a last chunk with usage; ours also says what it cost. */
+            include_usage?: boolean | null;
+        } & {
+            [key: string]: unknown;
+        };
         TokenResponse: {
-            /** Access Token */
             access_token: string;
             /**
-             * Expires In
+             * Format: int64
              * @description Seconds until the access token expires.
              */
             expires_in: number;
-            /**
-             * Refresh Token
-             * @description Only for clients that did not ask for the cookie (x-davinci-client: browser).
-             */
+            /** @description Only for clients that did not ask for the cookie (x-davinci-client: browser). */
             refresh_token: string | null;
-            /**
-             * Token Type
-             * @constant
-             */
+            /** @constant */
             token_type: "Bearer";
         };
+        User: {
+            /** Format: date-time */
+            created_at: string;
+            email: string;
+            /** @example usr_019ab3c4d5e67f8091a2b3c4d5e6f708 */
+            id: string;
+            is_active: boolean;
+            last_login_at: string | null;
+            /** Format: date-time */
+            password_changed_at: string;
+            /**
+             * Format: int32
+             * @description In quotes it is the ETag: `"3"`.
+             */
+            revision: number;
+            /** @enum {string} */
+            role: "viewer" | "operator" | "admin";
+            /** Format: date-time */
+            updated_at: string;
+        };
+        UserCreate: {
+            /**
+             * @description Compared without case.
+             * @example ada@example.com
+             */
+            email: string;
+            /**
+             * @description 8 characters or more, at most 1,024 bytes, none of the common ones, not the e-mail address. No other rules.
+             * @example correct horse battery staple
+             */
+            password: string;
+            /**
+             * @default viewer
+             * @enum {string}
+             */
+            role: "viewer" | "operator" | "admin";
+        };
+        UserPage: {
+            items: components["schemas"]["User"][];
+            next_cursor: string | null;
+        };
+        /** @description What to change; members left out stay. Each but `unlock` ends the user's sessions. */
+        UserUpdate: {
+            /** @description False locks the user out. */
+            is_active?: boolean;
+            /**
+             * @description 8 characters or more, at most 1,024 bytes, none of the common ones, not the e-mail address. No other rules.
+             * @example correct horse battery staple
+             */
+            password?: string;
+            /** @enum {string} */
+            role?: "viewer" | "operator" | "admin";
+            /**
+             * @description Forget wrong passwords, so that no wait is left.
+             * @default false
+             */
+            unlock: boolean;
+        };
     };
-    responses: never;
+    responses: {
+        /** @description The body is not valid JSON. */
+        OpenAI400Gateway: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description The body is not valid JSON. */
+        OpenAI400GatewayIdempotent: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description Credentials are missing or invalid. */
+        OpenAI401Gateway: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description The credentials do not grant this. */
+        OpenAI403: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description There is no such thing. */
+        OpenAI404Gateway: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description The route has nothing that Accept admits. */
+        OpenAI406: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description It conflicts with what is there, or its Idempotency-Key is in use. */
+        OpenAI409Idempotent: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description The body is too large. */
+        OpenAI413: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description URI Too Long. */
+        OpenAI414: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description The body is not application/json. */
+        OpenAI415: {
+            headers: {
+                Accept: components["headers"]["Accept"];
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description The input does not fit; every fault is listed. Or the Idempotency-Key came before. */
+        OpenAI422: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description The input does not fit; every fault is listed. Or the Idempotency-Key came before. */
+        OpenAI422Idempotent: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description A rate limit is used up; Retry-After says for how many seconds. */
+        OpenAI429Gateway: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "Retry-After": components["headers"]["Retry-After"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description Request Header Fields Too Large. */
+        OpenAI431: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description Something failed on our side. */
+        OpenAI500: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description The model provider failed. */
+        OpenAI502Gateway: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description Temporarily unavailable. */
+        OpenAI503Gateway: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "Retry-After": components["headers"]["Retry-After"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description Gateway Timeout. */
+        OpenAI504Gateway: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OpenAIError"];
+            };
+        };
+        /** @description The body is not valid JSON. */
+        Problem400: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is not valid JSON. */
+        Problem400Idempotent: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Credentials are missing or invalid. */
+        Problem401: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Credentials are missing or invalid. */
+        Problem401Auth: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Credentials are missing or invalid. */
+        Problem401Unlimited: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The credentials do not grant this. */
+        Problem403: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The credentials do not grant this. */
+        Problem403Auth: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description There is no such thing. */
+        Problem404Auth: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description There is no such thing. */
+        Problem404Learning: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description There is no such thing. */
+        Problem404Models: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description There is no such thing. */
+        Problem404Neural: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description There is no such thing. */
+        Problem404Policies: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The route has nothing that Accept admits. */
+        Problem406: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The route has nothing that Accept admits. */
+        Problem406Unlimited: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description It conflicts with what is there, or its Idempotency-Key is in use. */
+        Problem409: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description It conflicts with what is there, or its Idempotency-Key is in use. */
+        Problem409AuthIdempotent: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description It conflicts with what is there, or its Idempotency-Key is in use. */
+        Problem409Idempotent: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description It conflicts with what is there, or its Idempotency-Key is in use. */
+        Problem409Learning: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description It conflicts with what is there, or its Idempotency-Key is in use. */
+        Problem409LearningIdempotent: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description It conflicts with what is there, or its Idempotency-Key is in use. */
+        Problem409ModelsIdempotent: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description It conflicts with what is there, or its Idempotency-Key is in use. */
+        Problem409PoliciesIdempotent: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description It has changed since you read it. */
+        Problem412: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is too large. */
+        Problem413: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description URI Too Long. */
+        Problem414: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is not application/json. */
+        Problem415: {
+            headers: {
+                Accept: components["headers"]["Accept"];
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The input does not fit; every fault is listed. Or the Idempotency-Key came before. */
+        Problem422: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The input does not fit; every fault is listed. Or the Idempotency-Key came before. */
+        Problem422Auth: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The input does not fit; every fault is listed. Or the Idempotency-Key came before. */
+        Problem422AuthIdempotent: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The input does not fit; every fault is listed. Or the Idempotency-Key came before. */
+        Problem422Idempotent: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description If-Match is missing. */
+        Problem428: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description A rate limit is used up; Retry-After says for how many seconds. */
+        Problem429: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "Retry-After": components["headers"]["Retry-After"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description A rate limit is used up; Retry-After says for how many seconds. */
+        Problem429Auth: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "Retry-After": components["headers"]["Retry-After"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Request Header Fields Too Large. */
+        Problem431: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Request Header Fields Too Large. */
+        Problem431Unlimited: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Something failed on our side. */
+        Problem500: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Something failed on our side. */
+        Problem500Unlimited: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Temporarily unavailable. */
+        Problem503: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "Retry-After": components["headers"]["Retry-After"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Temporarily unavailable. */
+        Problem503Unlimited: {
+            headers: {
+                "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                "Retry-After": components["headers"]["Retry-After"];
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+    };
     parameters: never;
     requestBodies: never;
-    headers: never;
+    headers: {
+        /**
+         * @description The media type to send.
+         * @example application/json
+         */
+        Accept: string;
+        /**
+         * @description The page's origin, if the deployment allows it (DAVINCI_ALLOWED_ORIGINS); never `*`.
+         * @example https://app.example.com
+         */
+        "Access-Control-Allow-Origin": string;
+        /**
+         * @description The state's tag; send it back as `If-Match` to change it.
+         * @example "1"
+         */
+        ETag: string;
+        /**
+         * @description `true`: this is the stored answer to an earlier request with the same Idempotency-Key; nothing happened again.
+         * @example true
+         */
+        "Idempotency-Replayed": "true";
+        /**
+         * @description What is left (`r`) and in how many seconds it is whole again (`t`). Old clients find the same in X-RateLimit-Limit, -Remaining and -Reset.
+         * @example "caller";r=998;t=1
+         */
+        RateLimit: string;
+        /**
+         * @description The limits that count this request, as structured fields: `"caller";q=1000;w=60` is 1000 a minute.
+         * @example "caller";q=1000;w=60
+         */
+        "RateLimit-Policy": string;
+        /**
+         * @description Seconds to wait before you try again.
+         * @example 2
+         */
+        "Retry-After": number;
+        /**
+         * @description How to authenticate.
+         * @example Bearer realm="davinci"
+         */
+        "WWW-Authenticate": string;
+        /**
+         * @description Names this request in our logs; quote it when you report something. Yours is kept if you send one.
+         * @example 019ab3c4d5e67f8091a2b3c4d5e6f708
+         */
+        "x-request-id": string;
+    };
     pathItems: never;
 }
 export type $defs = Record<string, never>;
@@ -2678,35 +3036,179 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "links": {
+                     *         "docs": "/docs"
+                     *       },
+                     *       "name": "Da Vinci",
+                     *       "version": "text"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Root"];
                 };
             };
-            /** @description Something failed on our side. */
-            500: {
+            406: components["responses"]["Problem406Unlimited"];
+            431: components["responses"]["Problem431Unlimited"];
+            500: components["responses"]["Problem500Unlimited"];
+            503: components["responses"]["Problem503Unlimited"];
+        };
+    };
+    auth_list_audit: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Actor.
+                 * @example usr_019ab3c4d5e67f8091a2b3c4d5e6f708
+                 */
+                actor?: string;
+                /**
+                 * @description Exact, or a prefix such as `user.`
+                 * @example models.update
+                 */
+                action?: string;
+                /**
+                 * @description Resource.
+                 * @example models/openai/gpt-4o-mini
+                 */
+                resource?: string;
+                /**
+                 * @description Inclusive.
+                 * @example 2026-11-21T00:00:00Z
+                 */
+                from?: string;
+                /**
+                 * @description Exclusive.
+                 * @example 2026-11-22T00:00:00Z
+                 */
+                to?: string;
+                /**
+                 * @description Items a page.
+                 * @example 50
+                 */
+                limit?: number;
+                /**
+                 * @description next_cursor of the previous page.
+                 * @example bXkgY3Vyc29y
+                 */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "action": "user.updated",
+                     *           "actor": {
+                     *             "id": "usr_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *             "kind": "user",
+                     *             "name": "admin@davinci.local"
+                     *           },
+                     *           "after": {
+                     *             "enabled": true
+                     *           },
+                     *           "at": "2026-11-22T14:00:00Z",
+                     *           "before": null,
+                     *           "hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                     *           "prev_hash": "text",
+                     *           "request_id": "019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *           "resource": "usr_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *           "seq": 42
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AuditPage"];
                 };
             };
-            /** @description Temporarily unavailable. */
-            503: {
+            401: components["responses"]["Problem401Auth"];
+            403: components["responses"]["Problem403Auth"];
+            406: components["responses"]["Problem406"];
+            414: components["responses"]["Problem414"];
+            422: components["responses"]["Problem422Auth"];
+            429: components["responses"]["Problem429Auth"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    auth_verify_audit: {
+        parameters: {
+            query?: {
+                /**
+                 * @description `head_seq` of an earlier verification.
+                 * @example 1
+                 */
+                anchor_seq?: number;
+                /**
+                 * @description Its `head_hash`.
+                 * @example 0000000000000000000000000000000000000000000000000000000000000000
+                 */
+                anchor_hash?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
+                    /**
+                     * @example {
+                     *       "anchor_found": null,
+                     *       "entries": 1024,
+                     *       "first_broken_seq": null,
+                     *       "head_hash": "text",
+                     *       "head_seq": 1024,
+                     *       "ok": true,
+                     *       "reason": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AuditVerification"];
                 };
             };
+            401: components["responses"]["Problem401Auth"];
+            403: components["responses"]["Problem403Auth"];
+            406: components["responses"]["Problem406"];
+            414: components["responses"]["Problem414"];
+            422: components["responses"]["Problem422Auth"];
+            429: components["responses"]["Problem429Auth"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     auth_jwks: {
@@ -2718,257 +3220,186 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "keys": [
+                     *         {
+                     *           "alg": "EdDSA",
+                     *           "crv": "Ed25519",
+                     *           "kid": "9f86d081",
+                     *           "kty": "OKP",
+                     *           "use": "sig",
+                     *           "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["Jwks"];
                 };
             };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            406: components["responses"]["Problem406Unlimited"];
+            431: components["responses"]["Problem431Unlimited"];
+            500: components["responses"]["Problem500Unlimited"];
+            503: components["responses"]["Problem503Unlimited"];
         };
     };
     auth_login: {
         parameters: {
             query?: never;
             header?: {
-                /** @description `browser`: refresh token in a cookie only. */
-                "x-davinci-client"?: string | null;
+                /**
+                 * @description `browser`: refresh token in a cookie only.
+                 * @example cli
+                 */
+                "x-davinci-client"?: string;
             };
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "email": "admin@davinci.local",
+                 *       "password": "correct horse battery staple"
+                 *     }
+                 */
                 "application/json": components["schemas"]["LoginRequest"];
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "access_token": "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c3IifQ.c2ln",
+                     *       "expires_in": 900,
+                     *       "refresh_token": "b3BhcXVlLTI1Ni1iaXQtdG9rZW4tc2hvd24tb25jZS0wMDE",
+                     *       "token_type": "Bearer"
+                     *     }
+                     */
                     "application/json": components["schemas"]["TokenResponse"];
                 };
             };
-            /** @description The body is not valid JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401Auth"];
+            406: components["responses"]["Problem406"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422Auth"];
+            429: components["responses"]["Problem429Auth"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     auth_logout: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description 1 to 255 printable ASCII characters, such as a UUID. A request that is sent again with the same key within 24 hours has no second effect: it gets the first one's answer, with `Idempotency-Replayed: true`.
+                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
+                 */
+                "idempotency-key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done; nothing to say. */
             204: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Problem400Idempotent"];
+            401: components["responses"]["Problem401Auth"];
+            403: components["responses"]["Problem403Auth"];
+            406: components["responses"]["Problem406"];
+            409: components["responses"]["Problem409AuthIdempotent"];
+            422: components["responses"]["Problem422AuthIdempotent"];
+            429: components["responses"]["Problem429Auth"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     auth_refresh: {
         parameters: {
             query?: never;
             header?: {
-                /** @description Any value; other sites cannot send it. */
-                "x-davinci-csrf"?: string | null;
+                /**
+                 * @description Any value; other sites cannot send it.
+                 * @example 1
+                 */
+                "x-davinci-csrf"?: string;
             };
             path?: never;
             cookie?: never;
         };
         requestBody?: {
             content: {
+                /** @example {} */
                 "application/json": components["schemas"]["RefreshRequest"] | null;
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "access_token": "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c3IifQ.c2ln",
+                     *       "expires_in": 900,
+                     *       "refresh_token": "b3BhcXVlLTI1Ni1iaXQtdG9rZW4tc2hvd24tb25jZS0wMDE",
+                     *       "token_type": "Bearer"
+                     *     }
+                     */
                     "application/json": components["schemas"]["TokenResponse"];
                 };
             };
-            /** @description The body is not valid JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401Auth"];
+            403: components["responses"]["Problem403Auth"];
+            406: components["responses"]["Problem406"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422Auth"];
+            429: components["responses"]["Problem429Auth"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     auth_verify: {
@@ -2980,68 +3411,65 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "expires_at": "2026-11-22T14:00:00Z",
+                     *       "id": "019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "kind": "user",
+                     *       "name": "checkout-service",
+                     *       "role": "viewer",
+                     *       "scopes": [
+                     *         "text"
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["Identity"];
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401Auth"];
+            403: components["responses"]["Problem403Auth"];
+            406: components["responses"]["Problem406"];
+            429: components["responses"]["Problem429Auth"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     events_list: {
         parameters: {
             query?: {
-                /** @description Sequence to read after. */
-                after?: number | null;
-                /** @description Only these types. */
-                types?: string[] | null;
-                /** @description Items a page. */
+                /**
+                 * @description Sequence to read after.
+                 * @example 1042
+                 */
+                after?: number;
+                /**
+                 * @description Only these types.
+                 * @example [
+                 *       "feedback.recorded"
+                 *     ]
+                 */
+                types?: ("neural.route.completed" | "outcome.recorded" | "feedback.recorded")[];
+                /**
+                 * @description Items a page.
+                 * @example 50
+                 */
                 limit?: number;
-                /** @description next_cursor of the previous page. */
-                cursor?: string | null;
+                /**
+                 * @description next_cursor of the previous page.
+                 * @example bXkgY3Vyc29y
+                 */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -3049,77 +3477,71 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "data": {
+                     *             "decision_id": "dec_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *             "score": 0.9
+                     *           },
+                     *           "event_id": "evt_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *           "occurred_at": "2026-11-22T14:00:00Z",
+                     *           "sequence": 1042,
+                     *           "type": "feedback.recorded",
+                     *           "version": 3
+                     *         }
+                     *       ],
+                     *       "last_sequence": 1,
+                     *       "next_cursor": null
+                     *     }
+                     */
                     "application/json": components["schemas"]["EventPage"];
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            414: components["responses"]["Problem414"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     events_stream: {
         parameters: {
             query?: {
-                /** @description Sequence to read after. */
-                after?: number | null;
-                /** @description Only these types. */
-                types?: string[] | null;
+                /**
+                 * @description Sequence to read after.
+                 * @example 1042
+                 */
+                after?: number;
+                /**
+                 * @description Only these types.
+                 * @example [
+                 *       "feedback.recorded"
+                 *     ]
+                 */
+                types?: ("neural.route.completed" | "outcome.recorded" | "feedback.recorded")[];
             };
             header?: {
-                "last-event-id"?: string | null;
+                /**
+                 * @description Sequence of the last event that you have seen.
+                 * @example 1042
+                 */
+                "last-event-id"?: string;
             };
             path?: never;
             cookie?: never;
@@ -3129,62 +3551,32 @@ export interface operations {
             /** @description Server-sent events. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example retry: 2000
+                     *
+                     *     id: 1042
+                     *     event: feedback.recorded
+                     *     data: {"sequence":1042,"type":"feedback.recorded"}
+                     */
                     "text/event-stream": unknown;
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            414: components["responses"]["Problem414"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     system_api_health: {
@@ -3199,18 +3591,54 @@ export interface operations {
             /** @description Alive and ready. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "checks": [
+                     *         {
+                     *           "detail": "Answered in 1.2 ms.",
+                     *           "name": "database",
+                     *           "status": "ok",
+                     *           "took_ms": 12.5
+                     *         }
+                     *       ],
+                     *       "status": "ok",
+                     *       "version": "text"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            406: components["responses"]["Problem406Unlimited"];
+            431: components["responses"]["Problem431Unlimited"];
+            500: components["responses"]["Problem500Unlimited"];
             /** @description Not ready; the failing part is named. */
             503: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "checks": [
+                     *         {
+                     *           "detail": "Answered in 1.2 ms.",
+                     *           "name": "database",
+                     *           "status": "ok",
+                     *           "took_ms": 12.5
+                     *         }
+                     *       ],
+                     *       "status": "ok",
+                     *       "version": "text"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Health"];
                 };
             };
@@ -3219,10 +3647,16 @@ export interface operations {
     auth_list_keys: {
         parameters: {
             query?: {
-                /** @description Items a page. */
+                /**
+                 * @description Items a page.
+                 * @example 50
+                 */
                 limit?: number;
-                /** @description next_cursor of the previous page. */
-                cursor?: string | null;
+                /**
+                 * @description next_cursor of the previous page.
+                 * @example bXkgY3Vyc29y
+                 */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -3230,229 +3664,295 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "budget": {
+                     *             "usd": 25,
+                     *             "window": "month"
+                     *           },
+                     *           "created_at": "2026-11-22T14:00:00Z",
+                     *           "created_by": "usr_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *           "expires_at": "2026-11-22T14:00:00Z",
+                     *           "id": "019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *           "labels": {
+                     *             "application": "checkout",
+                     *             "team": "search"
+                     *           },
+                     *           "last_used_at": "2026-11-22T14:00:00Z",
+                     *           "name": "checkout-service",
+                     *           "prefix": "dv_local_0000",
+                     *           "previous_valid_until": "2026-11-22T14:00:00Z",
+                     *           "revoked_at": "2026-11-22T14:00:00Z",
+                     *           "rotated_at": "2026-11-22T14:00:00Z",
+                     *           "rpm": 1,
+                     *           "scopes": [
+                     *             "text"
+                     *           ],
+                     *           "tpm": 1,
+                     *           "usage": {
+                     *             "cost_usd": 0.00021,
+                     *             "requests": 1200,
+                     *             "tokens": 1
+                     *           }
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
                     "application/json": components["schemas"]["KeyPage"];
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401Auth"];
+            403: components["responses"]["Problem403Auth"];
+            406: components["responses"]["Problem406"];
+            414: components["responses"]["Problem414"];
+            422: components["responses"]["Problem422Auth"];
+            429: components["responses"]["Problem429Auth"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     auth_create_key: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description 1 to 255 printable ASCII characters, such as a UUID. A request that is sent again with the same key within 24 hours has no second effect: it gets the first one's answer, with `Idempotency-Replayed: true`.
+                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
+                 */
+                "idempotency-key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "expires_at": "2026-11-22T14:00:00Z",
+                 *       "labels": {
+                 *         "application": "checkout",
+                 *         "team": "search"
+                 *       },
+                 *       "name": "checkout-service",
+                 *       "scopes": [
+                 *         "chat",
+                 *         "feedback"
+                 *       ]
+                 *     }
+                 */
                 "application/json": components["schemas"]["KeyCreate"];
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description Created. */
             201: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "budget": {
+                     *         "usd": 25,
+                     *         "window": "month"
+                     *       },
+                     *       "created_at": "2026-11-22T14:00:00Z",
+                     *       "created_by": "usr_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "expires_at": "2026-11-22T14:00:00Z",
+                     *       "id": "019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "labels": {
+                     *         "application": "checkout",
+                     *         "team": "search"
+                     *       },
+                     *       "last_used_at": "2026-11-22T14:00:00Z",
+                     *       "name": "checkout-service",
+                     *       "prefix": "dv_local_0000",
+                     *       "previous_valid_until": "2026-11-22T14:00:00Z",
+                     *       "revoked_at": "2026-11-22T14:00:00Z",
+                     *       "rotated_at": "2026-11-22T14:00:00Z",
+                     *       "rpm": 1,
+                     *       "scopes": [
+                     *         "text"
+                     *       ],
+                     *       "secret": "dv_local_0000000000000000000000000000001S7u4W",
+                     *       "tpm": 1,
+                     *       "usage": {
+                     *         "cost_usd": 0.00021,
+                     *         "requests": 1200,
+                     *         "tokens": 1
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["KeyCreated"];
                 };
             };
-            /** @description The body is not valid JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Problem400Idempotent"];
+            401: components["responses"]["Problem401Auth"];
+            403: components["responses"]["Problem403Auth"];
+            406: components["responses"]["Problem406"];
+            409: components["responses"]["Problem409AuthIdempotent"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422AuthIdempotent"];
+            429: components["responses"]["Problem429Auth"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     auth_revoke_key: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description 1 to 255 printable ASCII characters, such as a UUID. A request that is sent again with the same key within 24 hours has no second effect: it gets the first one's answer, with `Idempotency-Replayed: true`.
+                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
+                 */
+                "idempotency-key"?: string;
+            };
             path: {
+                /**
+                 * @description The key's id.
+                 * @example key_019ab3c4d5e67f8091a2b3c4d5e6f708
+                 */
                 key_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done; nothing to say. */
             204: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
+            400: components["responses"]["Problem400Idempotent"];
+            401: components["responses"]["Problem401Auth"];
+            403: components["responses"]["Problem403Auth"];
+            404: components["responses"]["Problem404Auth"];
+            406: components["responses"]["Problem406"];
+            409: components["responses"]["Problem409AuthIdempotent"];
+            414: components["responses"]["Problem414"];
+            422: components["responses"]["Problem422AuthIdempotent"];
+            429: components["responses"]["Problem429Auth"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    auth_rotate_key: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 255 printable ASCII characters, such as a UUID. A request that is sent again with the same key within 24 hours has no second effect: it gets the first one's answer, with `Idempotency-Replayed: true`.
+                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
+                 */
+                "idempotency-key"?: string;
+            };
+            path: {
+                /**
+                 * @description The key's id.
+                 * @example key_019ab3c4d5e67f8091a2b3c4d5e6f708
+                 */
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /** @example {} */
+                "application/json": components["schemas"]["KeyRotate"] | null;
+            };
+        };
+        responses: {
+            /** @description Created. */
+            201: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
+                    /**
+                     * @example {
+                     *       "budget": {
+                     *         "usd": 25,
+                     *         "window": "month"
+                     *       },
+                     *       "created_at": "2026-11-22T14:00:00Z",
+                     *       "created_by": "usr_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "expires_at": "2026-11-22T14:00:00Z",
+                     *       "id": "019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "labels": {
+                     *         "application": "checkout",
+                     *         "team": "search"
+                     *       },
+                     *       "last_used_at": "2026-11-22T14:00:00Z",
+                     *       "name": "checkout-service",
+                     *       "prefix": "dv_local_0000",
+                     *       "previous_valid_until": "2026-11-22T14:00:00Z",
+                     *       "revoked_at": "2026-11-22T14:00:00Z",
+                     *       "rotated_at": "2026-11-22T14:00:00Z",
+                     *       "rpm": 1,
+                     *       "scopes": [
+                     *         "text"
+                     *       ],
+                     *       "secret": "dv_local_0000000000000000000000000000001S7u4W",
+                     *       "tpm": 1,
+                     *       "usage": {
+                     *         "cost_usd": 0.00021,
+                     *         "requests": 1200,
+                     *         "tokens": 1
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["KeyCreated"];
                 };
             };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Problem400Idempotent"];
+            401: components["responses"]["Problem401Auth"];
+            403: components["responses"]["Problem403Auth"];
+            404: components["responses"]["Problem404Auth"];
+            406: components["responses"]["Problem406"];
+            409: components["responses"]["Problem409AuthIdempotent"];
+            413: components["responses"]["Problem413"];
+            414: components["responses"]["Problem414"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422AuthIdempotent"];
+            429: components["responses"]["Problem429Auth"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     learning_convergence: {
@@ -3464,55 +3964,46 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "levels": [
+                     *         {
+                     *           "advantage_usd": 0.0021,
+                     *           "converged": true,
+                     *           "converged_since": "2026-11-22T14:00:00Z",
+                     *           "half_width_usd": 0.0021,
+                     *           "leader": "openai/gpt-4o-mini",
+                     *           "level": "L1",
+                     *           "probability_best": 1,
+                     *           "reason": "The interval of the advantage excludes 0.",
+                     *           "runner_up": "openai/gpt-4o",
+                     *           "slope_usd_per_day": 0.0001
+                     *         }
+                     *       ],
+                     *       "since": "2026-11-22T14:00:00Z",
+                     *       "until": "2026-11-22T14:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Convergence"];
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     learning_evaluate: {
@@ -3524,130 +4015,121 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "model": "openai/gpt-4o-mini",
+                 *       "since": "2026-11-22T14:00:00Z",
+                 *       "until": "2026-11-22T14:00:00Z"
+                 *     }
+                 */
                 "application/json": components["schemas"]["EvaluateRequest"];
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "decisions": 1200,
+                     *       "learner": "current",
+                     *       "parts": [
+                     *         {
+                     *           "decisions": 1200,
+                     *           "estimates": [
+                     *             {
+                     *               "confidence_level": 1,
+                     *               "effective_sample_size": 1,
+                     *               "estimator": "logged",
+                     *               "lower": 1,
+                     *               "n": 1,
+                     *               "upper": 1,
+                     *               "value": 1
+                     *             }
+                     *           ],
+                     *           "level": "L1",
+                     *           "logged": {
+                     *             "confidence_level": 1,
+                     *             "effective_sample_size": 1,
+                     *             "estimator": "logged",
+                     *             "lower": 1,
+                     *             "n": 1,
+                     *             "upper": 1,
+                     *             "value": 1
+                     *           },
+                     *           "overlap": {
+                     *             "actions": [
+                     *               {
+                     *                 "logging_share": 0.25,
+                     *                 "model": "openai/gpt-4o-mini",
+                     *                 "not_evaluable_share": 0.25,
+                     *                 "target_share": 0.25
+                     *               }
+                     *             ],
+                     *             "effective_sample_size": 1,
+                     *             "max_weight": 1,
+                     *             "not_evaluable_share": 0.25
+                     *           }
+                     *         }
+                     *       ],
+                     *       "recommended": "dr_clipped",
+                     *       "since": "2026-11-22T14:00:00Z",
+                     *       "skipped": 1,
+                     *       "target": "policy cost-aware@3",
+                     *       "took_ms": 12.5,
+                     *       "until": "2026-11-22T14:00:00Z",
+                     *       "warnings": [],
+                     *       "weight_cap": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["EvaluationOut"];
                 };
             };
-            /** @description The body is not valid JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It conflicts with what is there. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not application/json. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404Learning"];
+            406: components["responses"]["Problem406"];
+            409: components["responses"]["Problem409Learning"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     learning_record_feedback: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description 1 to 255 printable ASCII characters, such as a UUID. A request that is sent again with the same key within 24 hours has no second effect: it gets the first one's answer, with `Idempotency-Replayed: true`.
+                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
+                 */
+                "idempotency-key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "decision_id": "dec_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                 *       "label": "wrong-language",
+                 *       "score": 0.9,
+                 *       "source": "thumbs-widget"
+                 *     }
+                 */
                 "application/json": components["schemas"]["FeedbackCreate"];
             };
         };
@@ -3655,211 +4137,152 @@ export interface operations {
             /** @description This source had judged the same before. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-11-22T14:00:00Z",
+                     *       "decision_id": "dec_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "feedback_id": "fbk_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "label": "wrong-language",
+                     *       "reward_usd": 0.0082,
+                     *       "score": 0.9,
+                     *       "source": "thumbs-widget"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Feedback"];
                 };
             };
-            /** @description Successful Response */
+            /** @description Created. */
             201: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "created_at": "2026-11-22T14:00:00Z",
+                     *       "decision_id": "dec_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "feedback_id": "fbk_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "label": "wrong-language",
+                     *       "reward_usd": 0.0082,
+                     *       "score": 0.9,
+                     *       "source": "thumbs-widget"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Feedback"];
                 };
             };
-            /** @description The body is not valid JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It conflicts with what is there. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Problem400Idempotent"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404Learning"];
+            406: components["responses"]["Problem406"];
+            409: components["responses"]["Problem409LearningIdempotent"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422Idempotent"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     learning_record_feedback_batch: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description 1 to 255 printable ASCII characters, such as a UUID. A request that is sent again with the same key within 24 hours has no second effect: it gets the first one's answer, with `Idempotency-Replayed: true`.
+                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
+                 */
+                "idempotency-key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "items": [
+                 *         {
+                 *           "decision_id": "dec_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                 *           "score": 1
+                 *         }
+                 *       ]
+                 *     }
+                 */
                 "application/json": components["schemas"]["FeedbackBatch"];
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "added": true,
+                     *           "feedback": {
+                     *             "created_at": "2026-11-22T14:00:00Z",
+                     *             "decision_id": "dec_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *             "feedback_id": "fbk_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *             "label": "wrong-language",
+                     *             "reward_usd": 0.0082,
+                     *             "score": 0.9,
+                     *             "source": "thumbs-widget"
+                     *           },
+                     *           "index": 1,
+                     *           "problem": null
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["FeedbackBatchOut"];
                 };
             };
-            /** @description The body is not valid JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not application/json. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Problem400Idempotent"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            409: components["responses"]["Problem409LearningIdempotent"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422Idempotent"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     learning_metrics: {
         parameters: {
             query?: {
-                /** @description Ends now. */
+                /**
+                 * @description Ends now.
+                 * @example 1h
+                 */
                 window?: "1h" | "24h" | "7d";
             };
             header?: never;
@@ -3868,65 +4291,79 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "cost_usd": 0.00021,
+                     *       "exploration_share": 0.25,
+                     *       "exploration_usd": 0.0021,
+                     *       "failures": 1,
+                     *       "latency_p50_ms": 12.5,
+                     *       "latency_p95_ms": 12.5,
+                     *       "latency_p99_ms": 12.5,
+                     *       "levels": [
+                     *         {
+                     *           "exploration_share": 0.25,
+                     *           "leader": "openai/gpt-4o-mini",
+                     *           "level": "L1",
+                     *           "quality_mean": 0.8,
+                     *           "regret_se_usd": 0.0021,
+                     *           "regret_vs_best_fixed_usd": 0.0021,
+                     *           "requests": 1200,
+                     *           "reward_ci_usd": [
+                     *             0.0021,
+                     *             0.0021
+                     *           ],
+                     *           "reward_mean_usd": 0.0021,
+                     *           "updates": 1
+                     *         }
+                     *       ],
+                     *       "quality_mean": 0.8,
+                     *       "regret_se_usd": 0.0021,
+                     *       "regret_vs_best_fixed_usd": 0.0021,
+                     *       "requests": 1200,
+                     *       "reward_mean_usd": 0.0021,
+                     *       "series": [
+                     *         {
+                     *           "at": "2026-11-22T14:00:00Z",
+                     *           "cost_usd": 0.00021,
+                     *           "latency_p95_ms": 12.5,
+                     *           "requests": 1200,
+                     *           "reward_mean_usd": 0.0021,
+                     *           "success_rate": 0.999
+                     *         }
+                     *       ],
+                     *       "since": "2026-11-22T14:00:00Z",
+                     *       "state_age_s": 1.5,
+                     *       "state_version": 1,
+                     *       "successes": 1,
+                     *       "tokens_in": 12,
+                     *       "tokens_out": 240,
+                     *       "updates": 1,
+                     *       "window": "1h"
+                     *     }
+                     */
                     "application/json": components["schemas"]["LearningMetrics"];
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            414: components["responses"]["Problem414"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     learning_rebuild: {
@@ -3938,64 +4375,51 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "events": 1,
+                     *       "folded_to": 1,
+                     *       "identical": true,
+                     *       "state_version": 1,
+                     *       "took_ms": 12.5,
+                     *       "updates": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["Rebuild"];
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     learning_replay: {
         parameters: {
             query?: {
-                /** @description Lines a page. */
+                /**
+                 * @description Lines a page.
+                 * @example 50
+                 */
                 limit?: number;
-                /** @description next_cursor of the previous page. */
-                cursor?: string | null;
+                /**
+                 * @description next_cursor of the previous page.
+                 * @example bXkgY3Vyc29y
+                 */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -4006,71 +4430,41 @@ export interface operations {
             /** @description One experience a line; `x-next-cursor` is what `cursor` takes next. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /** @example {"decision_id":"dec_019ab3c4d5e67f8091a2b3c4d5e6f708","action":"openai/gpt-4o-mini","propensity":0.9,"reward_usd":0.0082} */
                     "application/x-ndjson": unknown;
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            414: components["responses"]["Problem414"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     models_list: {
         parameters: {
             query?: {
-                /** @description Items a page. */
+                /**
+                 * @description Items a page.
+                 * @example 50
+                 */
                 limit?: number;
-                /** @description next_cursor of the previous page. */
-                cursor?: string | null;
+                /**
+                 * @description next_cursor of the previous page.
+                 * @example bXkgY3Vyc29y
+                 */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -4078,159 +4472,151 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "base_url": "https://api.openai.com/v1",
+                     *           "context_tokens": 128000,
+                     *           "created_at": "2026-11-22T14:00:00Z",
+                     *           "enabled": true,
+                     *           "id": "019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *           "input_usd_per_mtok": 0.15,
+                     *           "labels": {
+                     *             "application": "checkout",
+                     *             "team": "search"
+                     *           },
+                     *           "latency_source": "measured",
+                     *           "max_tokens_out": 1,
+                     *           "modalities": [
+                     *             "text"
+                     *           ],
+                     *           "output_usd_per_mtok": 0.6,
+                     *           "provider": "openai",
+                     *           "region": "eu-west-1",
+                     *           "revision": 1,
+                     *           "secret_ref": "text",
+                     *           "status": "operational",
+                     *           "updated_at": "2026-11-22T14:00:00Z",
+                     *           "upstream_name": "gpt-4o-mini"
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
                     "application/json": components["schemas"]["ModelPage"];
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            414: components["responses"]["Problem414"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     models_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description 1 to 255 printable ASCII characters, such as a UUID. A request that is sent again with the same key within 24 hours has no second effect: it gets the first one's answer, with `Idempotency-Replayed: true`.
+                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
+                 */
+                "idempotency-key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "base_url": "https://api.openai.com/v1",
+                 *       "context_tokens": 128000,
+                 *       "id": "openai/gpt-4o-mini",
+                 *       "input_usd_per_mtok": 0.15,
+                 *       "labels": {
+                 *         "application": "checkout",
+                 *         "team": "search"
+                 *       },
+                 *       "output_usd_per_mtok": 0.6,
+                 *       "provider": "openai",
+                 *       "secret_ref": "env:OPENAI_API_KEY",
+                 *       "upstream_name": "gpt-4o-mini"
+                 *     }
+                 */
                 "application/json": components["schemas"]["ModelCreate"];
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description Created. */
             201: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    ETag: components["headers"]["ETag"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "base_url": "https://api.openai.com/v1",
+                     *       "context_tokens": 128000,
+                     *       "created_at": "2026-11-22T14:00:00Z",
+                     *       "enabled": true,
+                     *       "id": "019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "input_usd_per_mtok": 0.15,
+                     *       "labels": {
+                     *         "application": "checkout",
+                     *         "team": "search"
+                     *       },
+                     *       "latency_source": "measured",
+                     *       "max_tokens_out": 1,
+                     *       "modalities": [
+                     *         "text"
+                     *       ],
+                     *       "output_usd_per_mtok": 0.6,
+                     *       "provider": "openai",
+                     *       "region": "eu-west-1",
+                     *       "revision": 1,
+                     *       "secret_ref": "text",
+                     *       "status": "operational",
+                     *       "updated_at": "2026-11-22T14:00:00Z",
+                     *       "upstream_name": "gpt-4o-mini"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Model"];
                 };
             };
-            /** @description The body is not valid JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It conflicts with what is there. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Problem400Idempotent"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            409: components["responses"]["Problem409ModelsIdempotent"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422Idempotent"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     models_get: {
@@ -4238,207 +4624,179 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /**
+                 * @description The model's id.
+                 * @example openai/gpt-4o-mini
+                 */
                 model_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    ETag: components["headers"]["ETag"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "base_url": "https://api.openai.com/v1",
+                     *       "context_tokens": 128000,
+                     *       "created_at": "2026-11-22T14:00:00Z",
+                     *       "enabled": true,
+                     *       "id": "019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "input_usd_per_mtok": 0.15,
+                     *       "labels": {
+                     *         "application": "checkout",
+                     *         "team": "search"
+                     *       },
+                     *       "latency_source": "measured",
+                     *       "max_tokens_out": 1,
+                     *       "modalities": [
+                     *         "text"
+                     *       ],
+                     *       "output_usd_per_mtok": 0.6,
+                     *       "provider": "openai",
+                     *       "region": "eu-west-1",
+                     *       "revision": 1,
+                     *       "secret_ref": "text",
+                     *       "status": "operational",
+                     *       "updated_at": "2026-11-22T14:00:00Z",
+                     *       "upstream_name": "gpt-4o-mini"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Model"];
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404Models"];
+            406: components["responses"]["Problem406"];
+            414: components["responses"]["Problem414"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     models_update: {
         parameters: {
             query?: never;
             header?: {
-                /** @description ETag of the state that you have seen. */
-                "if-match"?: string | null;
+                /**
+                 * @description ETag of the state that you have seen.
+                 * @example "1"
+                 */
+                "if-match"?: string;
+                /**
+                 * @description 1 to 255 printable ASCII characters, such as a UUID. A request that is sent again with the same key within 24 hours has no second effect: it gets the first one's answer, with `Idempotency-Replayed: true`.
+                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
+                 */
+                "idempotency-key"?: string;
             };
             path: {
+                /**
+                 * @description The model's id.
+                 * @example openai/gpt-4o-mini
+                 */
                 model_id: string;
             };
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "base_url": "https://api.openai.com/v1",
+                 *       "input_usd_per_mtok": 0.15,
+                 *       "labels": {
+                 *         "application": "checkout",
+                 *         "team": "search"
+                 *       },
+                 *       "output_usd_per_mtok": 0.6,
+                 *       "secret_ref": "env:OPENAI_API_KEY"
+                 *     }
+                 */
                 "application/json": components["schemas"]["ModelUpdate"];
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    ETag: components["headers"]["ETag"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "base_url": "https://api.openai.com/v1",
+                     *       "context_tokens": 128000,
+                     *       "created_at": "2026-11-22T14:00:00Z",
+                     *       "enabled": true,
+                     *       "id": "019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "input_usd_per_mtok": 0.15,
+                     *       "labels": {
+                     *         "application": "checkout",
+                     *         "team": "search"
+                     *       },
+                     *       "latency_source": "measured",
+                     *       "max_tokens_out": 1,
+                     *       "modalities": [
+                     *         "text"
+                     *       ],
+                     *       "output_usd_per_mtok": 0.6,
+                     *       "provider": "openai",
+                     *       "region": "eu-west-1",
+                     *       "revision": 1,
+                     *       "secret_ref": "text",
+                     *       "status": "operational",
+                     *       "updated_at": "2026-11-22T14:00:00Z",
+                     *       "upstream_name": "gpt-4o-mini"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Model"];
                 };
             };
-            /** @description The body is not valid JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It has changed since you read it. */
-            412: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description If-Match is missing. */
-            428: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Problem400Idempotent"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404Models"];
+            406: components["responses"]["Problem406"];
+            409: components["responses"]["Problem409ModelsIdempotent"];
+            412: components["responses"]["Problem412"];
+            413: components["responses"]["Problem413"];
+            414: components["responses"]["Problem414"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422Idempotent"];
+            428: components["responses"]["Problem428"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     neural_allocation: {
         parameters: {
             query?: {
-                /** @description Inclusive. */
-                from?: string | null;
+                /**
+                 * @description Inclusive.
+                 * @example 2026-11-21T00:00:00Z
+                 */
+                from?: string;
             };
             header?: never;
             path?: never;
@@ -4446,170 +4804,233 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "actual_share": 0.25,
+                     *           "decisions": 1200,
+                     *           "level": "L1",
+                     *           "model": "openai/gpt-4o-mini",
+                     *           "planned_share": 0.25
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
                     "application/json": components["schemas"]["AllocationPage"];
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            414: components["responses"]["Problem414"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     neural_get_decision: {
         parameters: {
             query?: {
-                /** @description Recompute it and say whether it is identical. */
+                /**
+                 * @description Recompute it and say whether it is identical.
+                 * @example false
+                 */
                 replay?: boolean;
             };
             header?: never;
             path: {
+                /**
+                 * @description The decision's id.
+                 * @example dec_019ab3c4d5e67f8091a2b3c4d5e6f708
+                 */
                 decision_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "answer": null,
+                     *       "caller": "key_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "candidates": [
+                     *         {
+                     *           "cost_usd": 0.00021,
+                     *           "eligible": true,
+                     *           "flags": [
+                     *             "no feedback yet"
+                     *           ],
+                     *           "latency_ms": 412,
+                     *           "model": "openai/gpt-4o-mini",
+                     *           "probability": 0.9,
+                     *           "quality": 0.82,
+                     *           "quality_sd": 0.05,
+                     *           "utility_usd": 0.0079,
+                     *           "why_not": null
+                     *         }
+                     *       ],
+                     *       "created_at": "2026-11-22T14:00:00Z",
+                     *       "decision_id": "dec_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "explored": true,
+                     *       "fallbacks": [
+                     *         "openai/gpt-4o"
+                     *       ],
+                     *       "features": [
+                     *         0.12,
+                     *         0,
+                     *         1
+                     *       ],
+                     *       "feedback": [
+                     *         {
+                     *           "created_at": "2026-11-22T14:00:00Z",
+                     *           "label": "wrong-language",
+                     *           "reward_usd": 0.0082,
+                     *           "score": 0.9,
+                     *           "source": "thumbs-widget"
+                     *         }
+                     *       ],
+                     *       "learner_version": 1,
+                     *       "level": "L1",
+                     *       "level_confidence": 0.93,
+                     *       "level_source": "caller",
+                     *       "margin": {
+                     *         "amount": 1,
+                     *         "change": "cost_usd",
+                     *         "gap_usd": 0.0021,
+                     *         "runner_up": "openai/gpt-4o"
+                     *       },
+                     *       "model": "openai/gpt-4o-mini",
+                     *       "outcome": {
+                     *         "attempts": [
+                     *           {
+                     *             "error_class": null,
+                     *             "latency_ms": 412,
+                     *             "model": "openai/gpt-4o-mini",
+                     *             "status": 200
+                     *           }
+                     *         ],
+                     *         "cost_usd": 0.00021,
+                     *         "created_at": "2026-11-22T14:00:00Z",
+                     *         "error_class": null,
+                     *         "latency_ms": 412,
+                     *         "model": "openai/gpt-4o-mini",
+                     *         "status": "success",
+                     *         "tokens_in": 12,
+                     *         "tokens_out": 240
+                     *       },
+                     *       "policy": {
+                     *         "name": "balanced",
+                     *         "version": 3
+                     *       },
+                     *       "propensity": 0.9,
+                     *       "regret_usd": 0.0021,
+                     *       "replay": {
+                     *         "differences": [],
+                     *         "identical": true,
+                     *         "impossible": null
+                     *       },
+                     *       "requested_model": "auto",
+                     *       "seed": 4711,
+                     *       "strategy": "epsilon_greedy",
+                     *       "task_type": "text",
+                     *       "text": null,
+                     *       "tokens_in": 12,
+                     *       "track": "stable",
+                     *       "why": "openai/gpt-4o-mini has the largest expected utility at L1."
+                     *     }
+                     */
                     "application/json": components["schemas"]["DecisionDetail"];
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404Neural"];
+            406: components["responses"]["Problem406"];
+            414: components["responses"]["Problem414"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     neural_history: {
         parameters: {
             query?: {
-                /** @description Inclusive. */
-                from?: string | null;
-                /** @description Exclusive. */
-                to?: string | null;
-                level?: ("L1" | "L2" | "L3" | "L4") | null;
-                model?: string | null;
-                policy?: string | null;
-                task_type?: string | null;
-                caller?: string | null;
-                /** @description Explored at this cost. */
-                min_regret_usd?: number | null;
-                /** @description Items a page. */
+                /**
+                 * @description Inclusive.
+                 * @example 2026-11-21T00:00:00Z
+                 */
+                from?: string;
+                /**
+                 * @description Exclusive.
+                 * @example 2026-11-22T00:00:00Z
+                 */
+                to?: string;
+                /**
+                 * @description Only this level.
+                 * @example L1
+                 */
+                level?: "L1" | "L2" | "L3" | "L4";
+                /**
+                 * @description Only this model.
+                 * @example openai/gpt-4o-mini
+                 */
+                model?: string;
+                /**
+                 * @description Only this policy.
+                 * @example balanced
+                 */
+                policy?: string;
+                /**
+                 * @description Only this task.
+                 * @example code.review
+                 */
+                task_type?: string;
+                /**
+                 * @description Only this caller: a key's or a user's id.
+                 * @example key_019ab3c4d5e67f8091a2b3c4d5e6f708
+                 */
+                caller?: string;
+                /**
+                 * @description Explored at this cost.
+                 * @example 0.001
+                 */
+                min_regret_usd?: number;
+                /**
+                 * @description Items a page.
+                 * @example 50
+                 */
                 limit?: number;
-                /** @description next_cursor of the previous page. */
-                cursor?: string | null;
+                /**
+                 * @description next_cursor of the previous page.
+                 * @example bXkgY3Vyc29y
+                 */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -4620,63 +5041,125 @@ export interface operations {
             /** @description A page, or CSV with `Accept: text/csv`. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "answer": null,
+                     *           "caller": "key_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *           "candidates": [
+                     *             {
+                     *               "cost_usd": 0.00021,
+                     *               "eligible": true,
+                     *               "flags": [
+                     *                 "no feedback yet"
+                     *               ],
+                     *               "latency_ms": 412,
+                     *               "model": "openai/gpt-4o-mini",
+                     *               "probability": 0.9,
+                     *               "quality": 0.82,
+                     *               "quality_sd": 0.05,
+                     *               "utility_usd": 0.0079,
+                     *               "why_not": null
+                     *             }
+                     *           ],
+                     *           "created_at": "2026-11-22T14:00:00Z",
+                     *           "decision_id": "dec_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *           "explored": true,
+                     *           "fallbacks": [
+                     *             "openai/gpt-4o"
+                     *           ],
+                     *           "features": [
+                     *             0.12,
+                     *             0,
+                     *             1
+                     *           ],
+                     *           "feedback": [
+                     *             {
+                     *               "created_at": "2026-11-22T14:00:00Z",
+                     *               "label": "wrong-language",
+                     *               "reward_usd": 0.0082,
+                     *               "score": 0.9,
+                     *               "source": "thumbs-widget"
+                     *             }
+                     *           ],
+                     *           "learner_version": 1,
+                     *           "level": "L1",
+                     *           "level_confidence": 0.93,
+                     *           "level_source": "caller",
+                     *           "margin": {
+                     *             "amount": 1,
+                     *             "change": "cost_usd",
+                     *             "gap_usd": 0.0021,
+                     *             "runner_up": "openai/gpt-4o"
+                     *           },
+                     *           "model": "openai/gpt-4o-mini",
+                     *           "outcome": {
+                     *             "attempts": [
+                     *               {
+                     *                 "error_class": null,
+                     *                 "latency_ms": 412,
+                     *                 "model": "openai/gpt-4o-mini",
+                     *                 "status": 200
+                     *               }
+                     *             ],
+                     *             "cost_usd": 0.00021,
+                     *             "created_at": "2026-11-22T14:00:00Z",
+                     *             "error_class": null,
+                     *             "latency_ms": 412,
+                     *             "model": "openai/gpt-4o-mini",
+                     *             "status": "success",
+                     *             "tokens_in": 12,
+                     *             "tokens_out": 240
+                     *           },
+                     *           "policy": {
+                     *             "name": "balanced",
+                     *             "version": 3
+                     *           },
+                     *           "propensity": 0.9,
+                     *           "regret_usd": 0.0021,
+                     *           "replay": {
+                     *             "differences": [],
+                     *             "identical": true,
+                     *             "impossible": null
+                     *           },
+                     *           "requested_model": "auto",
+                     *           "seed": 4711,
+                     *           "strategy": "epsilon_greedy",
+                     *           "task_type": "text",
+                     *           "text": null,
+                     *           "tokens_in": 12,
+                     *           "track": "stable",
+                     *           "why": "openai/gpt-4o-mini has the largest expected utility at L1."
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
                     "application/json": components["schemas"]["DecisionPage"];
-                    "text/csv": unknown;
+                    /**
+                     * @example decision_id,created_at,model,level
+                     *     dec_019ab3c4d5e67f8091a2b3c4d5e6f708,2026-11-22T14:00:00Z,openai/gpt-4o-mini,L1
+                     */
+                    "text/csv": string;
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            414: components["responses"]["Problem414"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     neural_levels: {
@@ -4688,65 +5171,51 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "epsilon": 1,
+                     *           "fallbacks": [
+                     *             "openai/gpt-4o"
+                     *           ],
+                     *           "latency_cost_usd_per_s": 1.5,
+                     *           "level": "L1",
+                     *           "models": [
+                     *             "openai/gpt-4o-mini"
+                     *           ],
+                     *           "name": "checkout-service",
+                     *           "objective": "latency first",
+                     *           "primary": "openai/gpt-4o-mini",
+                     *           "quality_value_usd": 0.0021,
+                     *           "strategy": "epsilon_greedy",
+                     *           "traffic_share": 0.25
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
                     "application/json": components["schemas"]["LevelPage"];
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It conflicts with what is there. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            409: components["responses"]["Problem409"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     neural_models: {
@@ -4758,273 +5227,266 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "enabled": true,
+                     *           "estimates": [
+                     *             {
+                     *               "cost_usd": 0.00021,
+                     *               "latency_ms": 412,
+                     *               "level": "L1",
+                     *               "quality": 0.82,
+                     *               "quality_sd": 0.05,
+                     *               "utility_usd": 0.0079
+                     *             }
+                     *           ],
+                     *           "id": "019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *           "status": "operational"
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
                     "application/json": components["schemas"]["NeuralModels"];
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     neural_route: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description 1 to 255 printable ASCII characters, such as a UUID. A request that is sent again with the same key within 24 hours has no second effect: it gets the first one's answer, with `Idempotency-Replayed: true`.
+                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
+                 */
+                "idempotency-key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "prompt": "Prove that 17 is prime.",
+                 *       "task_type": "code.review"
+                 *     }
+                 */
                 "application/json": components["schemas"]["RouteRequest"];
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "caller": "key_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "candidates": [
+                     *         {
+                     *           "cost_usd": 0.00021,
+                     *           "eligible": true,
+                     *           "flags": [
+                     *             "no feedback yet"
+                     *           ],
+                     *           "latency_ms": 412,
+                     *           "model": "openai/gpt-4o-mini",
+                     *           "probability": 0.9,
+                     *           "quality": 0.82,
+                     *           "quality_sd": 0.05,
+                     *           "utility_usd": 0.0079,
+                     *           "why_not": null
+                     *         }
+                     *       ],
+                     *       "created_at": "2026-11-22T14:00:00Z",
+                     *       "decision_id": "dec_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "explored": true,
+                     *       "fallbacks": [
+                     *         "openai/gpt-4o"
+                     *       ],
+                     *       "learner_version": 1,
+                     *       "level": "L1",
+                     *       "level_confidence": 0.93,
+                     *       "level_source": "caller",
+                     *       "margin": {
+                     *         "amount": 1,
+                     *         "change": "cost_usd",
+                     *         "gap_usd": 0.0021,
+                     *         "runner_up": "openai/gpt-4o"
+                     *       },
+                     *       "model": "openai/gpt-4o-mini",
+                     *       "policy": {
+                     *         "name": "balanced",
+                     *         "version": 3
+                     *       },
+                     *       "propensity": 0.9,
+                     *       "regret_usd": 0.0021,
+                     *       "requested_model": "auto",
+                     *       "strategy": "epsilon_greedy",
+                     *       "task_type": "text",
+                     *       "tokens_in": 12,
+                     *       "track": "stable",
+                     *       "why": "openai/gpt-4o-mini has the largest expected utility at L1."
+                     *     }
+                     */
                     "application/json": components["schemas"]["DecisionOut"];
                 };
             };
-            /** @description The body is not valid JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not application/json. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Problem400Idempotent"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404Neural"];
+            406: components["responses"]["Problem406"];
+            409: components["responses"]["Problem409Idempotent"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422Idempotent"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     neural_route_batch: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description 1 to 255 printable ASCII characters, such as a UUID. A request that is sent again with the same key within 24 hours has no second effect: it gets the first one's answer, with `Idempotency-Replayed: true`.
+                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
+                 */
+                "idempotency-key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "items": [
+                 *         {
+                 *           "prompt": "Prove that 17 is prime."
+                 *         }
+                 *       ]
+                 *     }
+                 */
                 "application/json": components["schemas"]["BatchRequest"];
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "decision": {
+                     *             "caller": "key_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *             "candidates": [
+                     *               {
+                     *                 "cost_usd": 0.00021,
+                     *                 "eligible": true,
+                     *                 "flags": [
+                     *                   "no feedback yet"
+                     *                 ],
+                     *                 "latency_ms": 412,
+                     *                 "model": "openai/gpt-4o-mini",
+                     *                 "probability": 0.9,
+                     *                 "quality": 0.82,
+                     *                 "quality_sd": 0.05,
+                     *                 "utility_usd": 0.0079,
+                     *                 "why_not": null
+                     *               }
+                     *             ],
+                     *             "created_at": "2026-11-22T14:00:00Z",
+                     *             "decision_id": "dec_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *             "explored": true,
+                     *             "fallbacks": [
+                     *               "openai/gpt-4o"
+                     *             ],
+                     *             "learner_version": 1,
+                     *             "level": "L1",
+                     *             "level_confidence": 0.93,
+                     *             "level_source": "caller",
+                     *             "margin": {
+                     *               "amount": 1,
+                     *               "change": "cost_usd",
+                     *               "gap_usd": 0.0021,
+                     *               "runner_up": "openai/gpt-4o"
+                     *             },
+                     *             "model": "openai/gpt-4o-mini",
+                     *             "policy": {
+                     *               "name": "balanced",
+                     *               "version": 3
+                     *             },
+                     *             "propensity": 0.9,
+                     *             "regret_usd": 0.0021,
+                     *             "requested_model": "auto",
+                     *             "strategy": "epsilon_greedy",
+                     *             "task_type": "text",
+                     *             "tokens_in": 12,
+                     *             "track": "stable",
+                     *             "why": "openai/gpt-4o-mini has the largest expected utility at L1."
+                     *           },
+                     *           "index": 1,
+                     *           "problem": null
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["BatchOut"];
                 };
             };
-            /** @description The body is not valid JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not application/json. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Problem400Idempotent"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            409: components["responses"]["Problem409Idempotent"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422Idempotent"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     neural_simulate: {
@@ -5036,109 +5498,129 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "outages": [
+                 *         "openai/gpt-4o-mini"
+                 *       ],
+                 *       "prices": {
+                 *         "openai/gpt-4o-mini": {
+                 *           "input_usd_per_mtok": 0.15,
+                 *           "output_usd_per_mtok": 0.6
+                 *         }
+                 *       },
+                 *       "request": {
+                 *         "prompt": "Prove that 17 is prime.",
+                 *         "task_type": "code.review"
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["SimulateRequest"];
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "baseline": {
+                     *         "candidates": [
+                     *           {
+                     *             "cost_usd": 0.00021,
+                     *             "eligible": true,
+                     *             "flags": [
+                     *               "no feedback yet"
+                     *             ],
+                     *             "latency_ms": 412,
+                     *             "model": "openai/gpt-4o-mini",
+                     *             "probability": 0.9,
+                     *             "quality": 0.82,
+                     *             "quality_sd": 0.05,
+                     *             "utility_usd": 0.0079,
+                     *             "why_not": null
+                     *           }
+                     *         ],
+                     *         "fallbacks": [
+                     *           "openai/gpt-4o"
+                     *         ],
+                     *         "level": "L1",
+                     *         "level_source": "caller",
+                     *         "margin": {
+                     *           "amount": 1,
+                     *           "change": "cost_usd",
+                     *           "gap_usd": 0.0021,
+                     *           "runner_up": "openai/gpt-4o"
+                     *         },
+                     *         "model": "openai/gpt-4o-mini",
+                     *         "policy": {
+                     *           "name": "balanced",
+                     *           "version": 3
+                     *         },
+                     *         "propensity": 0.9,
+                     *         "why": "openai/gpt-4o-mini has the largest expected utility at L1."
+                     *       },
+                     *       "changed": true,
+                     *       "simulated": {
+                     *         "candidates": [
+                     *           {
+                     *             "cost_usd": 0.00021,
+                     *             "eligible": true,
+                     *             "flags": [
+                     *               "no feedback yet"
+                     *             ],
+                     *             "latency_ms": 412,
+                     *             "model": "openai/gpt-4o-mini",
+                     *             "probability": 0.9,
+                     *             "quality": 0.82,
+                     *             "quality_sd": 0.05,
+                     *             "utility_usd": 0.0079,
+                     *             "why_not": null
+                     *           }
+                     *         ],
+                     *         "fallbacks": [
+                     *           "openai/gpt-4o"
+                     *         ],
+                     *         "level": "L1",
+                     *         "level_source": "caller",
+                     *         "margin": {
+                     *           "amount": 1,
+                     *           "change": "cost_usd",
+                     *           "gap_usd": 0.0021,
+                     *           "runner_up": "openai/gpt-4o"
+                     *         },
+                     *         "model": "openai/gpt-4o-mini",
+                     *         "policy": {
+                     *           "name": "balanced",
+                     *           "version": 3
+                     *         },
+                     *         "propensity": 0.9,
+                     *         "why": "openai/gpt-4o-mini has the largest expected utility at L1."
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["SimulateOut"];
                 };
             };
-            /** @description The body is not valid JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not application/json. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404Neural"];
+            406: components["responses"]["Problem406"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     neural_status: {
@@ -5150,64 +5632,65 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "learner": {
+                     *         "age_s": 1.5,
+                     *         "updated_at": "2026-11-22T14:00:00Z",
+                     *         "updates": 1,
+                     *         "version": 3
+                     *       },
+                     *       "levels": [
+                     *         {
+                     *           "eligible_models": 1,
+                     *           "exploration_share": 0.25,
+                     *           "health": "operational",
+                     *           "level": "L1",
+                     *           "name": "Brainstem",
+                     *           "primary": "openai/gpt-4o-mini"
+                     *         }
+                     *       ],
+                     *       "policy": {
+                     *         "name": "balanced",
+                     *         "version": 3
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["NeuralStatus"];
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     policies_list: {
         parameters: {
             query?: {
-                /** @description Items a page. */
+                /**
+                 * @description Items a page.
+                 * @example 50
+                 */
                 limit?: number;
-                /** @description next_cursor of the previous page. */
-                cursor?: string | null;
+                /**
+                 * @description next_cursor of the previous page.
+                 * @example bXkgY3Vyc29y
+                 */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -5215,159 +5698,304 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "active_version": 1,
+                     *           "created_at": "2026-11-22T14:00:00Z",
+                     *           "description": "Cheap where it can be, good where it must be.",
+                     *           "document": {
+                     *             "default_level": "L1",
+                     *             "levels": {
+                     *               "L1": {
+                     *                 "epsilon": 0.1,
+                     *                 "fallbacks": [
+                     *                   "openai/gpt-4o"
+                     *                 ],
+                     *                 "latency_cost_usd_per_s": 1.5,
+                     *                 "max_exploration_share": 1,
+                     *                 "max_exploration_usd_per_day": 0.0001,
+                     *                 "models": [
+                     *                   "openai/gpt-4o-mini"
+                     *                 ],
+                     *                 "primary": "openai/gpt-4o-mini",
+                     *                 "quality_value_usd": 0.0021,
+                     *                 "strategy": "greedy",
+                     *                 "switching_cost_usd": 0
+                     *               },
+                     *               "L2": {
+                     *                 "epsilon": 0.1,
+                     *                 "fallbacks": [
+                     *                   "openai/gpt-4o"
+                     *                 ],
+                     *                 "latency_cost_usd_per_s": 1.5,
+                     *                 "max_exploration_share": 1,
+                     *                 "max_exploration_usd_per_day": 0.0001,
+                     *                 "models": [
+                     *                   "openai/gpt-4o-mini"
+                     *                 ],
+                     *                 "primary": "openai/gpt-4o-mini",
+                     *                 "quality_value_usd": 0.0021,
+                     *                 "strategy": "greedy",
+                     *                 "switching_cost_usd": 0
+                     *               },
+                     *               "L3": {
+                     *                 "epsilon": 0.1,
+                     *                 "fallbacks": [
+                     *                   "openai/gpt-4o"
+                     *                 ],
+                     *                 "latency_cost_usd_per_s": 1.5,
+                     *                 "max_exploration_share": 1,
+                     *                 "max_exploration_usd_per_day": 0.0001,
+                     *                 "models": [
+                     *                   "openai/gpt-4o-mini"
+                     *                 ],
+                     *                 "primary": "openai/gpt-4o-mini",
+                     *                 "quality_value_usd": 0.0021,
+                     *                 "strategy": "greedy",
+                     *                 "switching_cost_usd": 0
+                     *               },
+                     *               "L4": {
+                     *                 "epsilon": 0.1,
+                     *                 "fallbacks": [
+                     *                   "openai/gpt-4o"
+                     *                 ],
+                     *                 "latency_cost_usd_per_s": 1.5,
+                     *                 "max_exploration_share": 1,
+                     *                 "max_exploration_usd_per_day": 0.0001,
+                     *                 "models": [
+                     *                   "openai/gpt-4o-mini"
+                     *                 ],
+                     *                 "primary": "openai/gpt-4o-mini",
+                     *                 "quality_value_usd": 0.0021,
+                     *                 "strategy": "greedy",
+                     *                 "switching_cost_usd": 0
+                     *               }
+                     *             },
+                     *             "min_level_confidence": 0.4,
+                     *             "task_levels": {
+                     *               "code.review": "L1"
+                     *             }
+                     *           },
+                     *           "id": "pol_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *           "is_default": true,
+                     *           "name": "checkout-service",
+                     *           "updated_at": "2026-11-22T14:00:00Z"
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
                     "application/json": components["schemas"]["PolicyPage"];
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            414: components["responses"]["Problem414"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     policies_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description 1 to 255 printable ASCII characters, such as a UUID. A request that is sent again with the same key within 24 hours has no second effect: it gets the first one's answer, with `Idempotency-Replayed: true`.
+                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
+                 */
+                "idempotency-key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "document": {
+                 *         "levels": {
+                 *           "L1": {
+                 *             "fallbacks": [
+                 *               "openai/gpt-4o"
+                 *             ],
+                 *             "latency_cost_usd_per_s": 1.5,
+                 *             "models": [
+                 *               "openai/gpt-4o-mini"
+                 *             ],
+                 *             "primary": "openai/gpt-4o-mini",
+                 *             "quality_value_usd": 0.0021
+                 *           },
+                 *           "L2": {
+                 *             "fallbacks": [
+                 *               "openai/gpt-4o"
+                 *             ],
+                 *             "latency_cost_usd_per_s": 1.5,
+                 *             "models": [
+                 *               "openai/gpt-4o-mini"
+                 *             ],
+                 *             "primary": "openai/gpt-4o-mini",
+                 *             "quality_value_usd": 0.0021
+                 *           },
+                 *           "L3": {
+                 *             "fallbacks": [
+                 *               "openai/gpt-4o"
+                 *             ],
+                 *             "latency_cost_usd_per_s": 1.5,
+                 *             "models": [
+                 *               "openai/gpt-4o-mini"
+                 *             ],
+                 *             "primary": "openai/gpt-4o-mini",
+                 *             "quality_value_usd": 0.0021
+                 *           },
+                 *           "L4": {
+                 *             "fallbacks": [
+                 *               "openai/gpt-4o"
+                 *             ],
+                 *             "latency_cost_usd_per_s": 1.5,
+                 *             "models": [
+                 *               "openai/gpt-4o-mini"
+                 *             ],
+                 *             "primary": "openai/gpt-4o-mini",
+                 *             "quality_value_usd": 0.0021
+                 *           }
+                 *         },
+                 *         "task_levels": {
+                 *           "code.review": "L1"
+                 *         }
+                 *       },
+                 *       "name": "cost-aware"
+                 *     }
+                 */
                 "application/json": components["schemas"]["PolicyCreate"];
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description Created. */
             201: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "active_version": 1,
+                     *       "created_at": "2026-11-22T14:00:00Z",
+                     *       "description": "Cheap where it can be, good where it must be.",
+                     *       "document": {
+                     *         "default_level": "L1",
+                     *         "levels": {
+                     *           "L1": {
+                     *             "epsilon": 0.1,
+                     *             "fallbacks": [
+                     *               "openai/gpt-4o"
+                     *             ],
+                     *             "latency_cost_usd_per_s": 1.5,
+                     *             "max_exploration_share": 1,
+                     *             "max_exploration_usd_per_day": 0.0001,
+                     *             "models": [
+                     *               "openai/gpt-4o-mini"
+                     *             ],
+                     *             "primary": "openai/gpt-4o-mini",
+                     *             "quality_value_usd": 0.0021,
+                     *             "strategy": "greedy",
+                     *             "switching_cost_usd": 0
+                     *           },
+                     *           "L2": {
+                     *             "epsilon": 0.1,
+                     *             "fallbacks": [
+                     *               "openai/gpt-4o"
+                     *             ],
+                     *             "latency_cost_usd_per_s": 1.5,
+                     *             "max_exploration_share": 1,
+                     *             "max_exploration_usd_per_day": 0.0001,
+                     *             "models": [
+                     *               "openai/gpt-4o-mini"
+                     *             ],
+                     *             "primary": "openai/gpt-4o-mini",
+                     *             "quality_value_usd": 0.0021,
+                     *             "strategy": "greedy",
+                     *             "switching_cost_usd": 0
+                     *           },
+                     *           "L3": {
+                     *             "epsilon": 0.1,
+                     *             "fallbacks": [
+                     *               "openai/gpt-4o"
+                     *             ],
+                     *             "latency_cost_usd_per_s": 1.5,
+                     *             "max_exploration_share": 1,
+                     *             "max_exploration_usd_per_day": 0.0001,
+                     *             "models": [
+                     *               "openai/gpt-4o-mini"
+                     *             ],
+                     *             "primary": "openai/gpt-4o-mini",
+                     *             "quality_value_usd": 0.0021,
+                     *             "strategy": "greedy",
+                     *             "switching_cost_usd": 0
+                     *           },
+                     *           "L4": {
+                     *             "epsilon": 0.1,
+                     *             "fallbacks": [
+                     *               "openai/gpt-4o"
+                     *             ],
+                     *             "latency_cost_usd_per_s": 1.5,
+                     *             "max_exploration_share": 1,
+                     *             "max_exploration_usd_per_day": 0.0001,
+                     *             "models": [
+                     *               "openai/gpt-4o-mini"
+                     *             ],
+                     *             "primary": "openai/gpt-4o-mini",
+                     *             "quality_value_usd": 0.0021,
+                     *             "strategy": "greedy",
+                     *             "switching_cost_usd": 0
+                     *           }
+                     *         },
+                     *         "min_level_confidence": 0.4,
+                     *         "task_levels": {
+                     *           "code.review": "L1"
+                     *         }
+                     *       },
+                     *       "id": "pol_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "is_default": true,
+                     *       "name": "checkout-service",
+                     *       "updated_at": "2026-11-22T14:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Policy"];
                 };
             };
-            /** @description The body is not valid JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It conflicts with what is there. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Problem400Idempotent"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            409: components["responses"]["Problem409PoliciesIdempotent"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422Idempotent"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     policies_get: {
@@ -5375,81 +6003,123 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /**
+                 * @description The policy's id.
+                 * @example pol_019ab3c4d5e67f8091a2b3c4d5e6f708
+                 */
                 policy_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "active_version": 1,
+                     *       "created_at": "2026-11-22T14:00:00Z",
+                     *       "description": "Cheap where it can be, good where it must be.",
+                     *       "document": {
+                     *         "default_level": "L1",
+                     *         "levels": {
+                     *           "L1": {
+                     *             "epsilon": 0.1,
+                     *             "fallbacks": [
+                     *               "openai/gpt-4o"
+                     *             ],
+                     *             "latency_cost_usd_per_s": 1.5,
+                     *             "max_exploration_share": 1,
+                     *             "max_exploration_usd_per_day": 0.0001,
+                     *             "models": [
+                     *               "openai/gpt-4o-mini"
+                     *             ],
+                     *             "primary": "openai/gpt-4o-mini",
+                     *             "quality_value_usd": 0.0021,
+                     *             "strategy": "greedy",
+                     *             "switching_cost_usd": 0
+                     *           },
+                     *           "L2": {
+                     *             "epsilon": 0.1,
+                     *             "fallbacks": [
+                     *               "openai/gpt-4o"
+                     *             ],
+                     *             "latency_cost_usd_per_s": 1.5,
+                     *             "max_exploration_share": 1,
+                     *             "max_exploration_usd_per_day": 0.0001,
+                     *             "models": [
+                     *               "openai/gpt-4o-mini"
+                     *             ],
+                     *             "primary": "openai/gpt-4o-mini",
+                     *             "quality_value_usd": 0.0021,
+                     *             "strategy": "greedy",
+                     *             "switching_cost_usd": 0
+                     *           },
+                     *           "L3": {
+                     *             "epsilon": 0.1,
+                     *             "fallbacks": [
+                     *               "openai/gpt-4o"
+                     *             ],
+                     *             "latency_cost_usd_per_s": 1.5,
+                     *             "max_exploration_share": 1,
+                     *             "max_exploration_usd_per_day": 0.0001,
+                     *             "models": [
+                     *               "openai/gpt-4o-mini"
+                     *             ],
+                     *             "primary": "openai/gpt-4o-mini",
+                     *             "quality_value_usd": 0.0021,
+                     *             "strategy": "greedy",
+                     *             "switching_cost_usd": 0
+                     *           },
+                     *           "L4": {
+                     *             "epsilon": 0.1,
+                     *             "fallbacks": [
+                     *               "openai/gpt-4o"
+                     *             ],
+                     *             "latency_cost_usd_per_s": 1.5,
+                     *             "max_exploration_share": 1,
+                     *             "max_exploration_usd_per_day": 0.0001,
+                     *             "models": [
+                     *               "openai/gpt-4o-mini"
+                     *             ],
+                     *             "primary": "openai/gpt-4o-mini",
+                     *             "quality_value_usd": 0.0021,
+                     *             "strategy": "greedy",
+                     *             "switching_cost_usd": 0
+                     *           }
+                     *         },
+                     *         "min_level_confidence": 0.4,
+                     *         "task_levels": {
+                     *           "code.review": "L1"
+                     *         }
+                     *       },
+                     *       "id": "pol_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "is_default": true,
+                     *       "name": "checkout-service",
+                     *       "updated_at": "2026-11-22T14:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Policy"];
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404Policies"];
+            406: components["responses"]["Problem406"];
+            414: components["responses"]["Problem414"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     system_status: {
@@ -5461,55 +6131,368 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "availability_24h": 1200,
+                     *       "environment": "prod",
+                     *       "levels": [
+                     *         {
+                     *           "level": "L1",
+                     *           "requests_24h": 1200
+                     *         }
+                     *       ],
+                     *       "models": {
+                     *         "degraded": 1,
+                     *         "down": 1,
+                     *         "operational": 1
+                     *       },
+                     *       "policy": {
+                     *         "name": "balanced",
+                     *         "version": 3
+                     *       },
+                     *       "queues": [
+                     *         {
+                     *           "dead": 1,
+                     *           "depth": 1,
+                     *           "name": "checkout-service",
+                     *           "oldest_age_s": 1.5
+                     *         }
+                     *       ],
+                     *       "started_at": "2026-11-22T14:00:00Z",
+                     *       "uptime_s": 1.5,
+                     *       "version": "text"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Status"];
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            406: components["responses"]["Problem406"];
+            429: components["responses"]["Problem429"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    auth_list_users: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Items a page.
+                 * @example 50
+                 */
+                limit?: number;
+                /**
+                 * @description next_cursor of the previous page.
+                 * @example bXkgY3Vyc29y
+                 */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "created_at": "2026-11-22T14:00:00Z",
+                     *           "email": "admin@davinci.local",
+                     *           "id": "usr_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *           "is_active": true,
+                     *           "last_login_at": "2026-11-22T14:00:00Z",
+                     *           "password_changed_at": "2026-11-22T14:00:00Z",
+                     *           "revision": 1,
+                     *           "role": "viewer",
+                     *           "updated_at": "2026-11-22T14:00:00Z"
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["UserPage"];
                 };
             };
-            /** @description The credentials do not grant this. */
-            403: {
+            401: components["responses"]["Problem401Auth"];
+            403: components["responses"]["Problem403Auth"];
+            406: components["responses"]["Problem406"];
+            414: components["responses"]["Problem414"];
+            422: components["responses"]["Problem422Auth"];
+            429: components["responses"]["Problem429Auth"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    auth_create_user: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 255 printable ASCII characters, such as a UUID. A request that is sent again with the same key within 24 hours has no second effect: it gets the first one's answer, with `Idempotency-Replayed: true`.
+                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
+                 */
+                "idempotency-key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "email": "ada@example.com",
+                 *       "password": "correct horse battery staple"
+                 *     }
+                 */
+                "application/json": components["schemas"]["UserCreate"];
+            };
+        };
+        responses: {
+            /** @description Created. */
+            201: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    ETag: components["headers"]["ETag"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
+                    /**
+                     * @example {
+                     *       "created_at": "2026-11-22T14:00:00Z",
+                     *       "email": "admin@davinci.local",
+                     *       "id": "usr_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "is_active": true,
+                     *       "last_login_at": "2026-11-22T14:00:00Z",
+                     *       "password_changed_at": "2026-11-22T14:00:00Z",
+                     *       "revision": 1,
+                     *       "role": "viewer",
+                     *       "updated_at": "2026-11-22T14:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["User"];
                 };
             };
-            /** @description Something failed on our side. */
-            500: {
+            400: components["responses"]["Problem400Idempotent"];
+            401: components["responses"]["Problem401Auth"];
+            403: components["responses"]["Problem403Auth"];
+            406: components["responses"]["Problem406"];
+            409: components["responses"]["Problem409AuthIdempotent"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422AuthIdempotent"];
+            429: components["responses"]["Problem429Auth"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    auth_change_password: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 255 printable ASCII characters, such as a UUID. A request that is sent again with the same key within 24 hours has no second effect: it gets the first one's answer, with `Idempotency-Replayed: true`.
+                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
+                 */
+                "idempotency-key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "current_password": "correct horse battery staple",
+                 *       "new_password": "correct horse battery staple"
+                 *     }
+                 */
+                "application/json": components["schemas"]["PasswordChange"];
+            };
+        };
+        responses: {
+            /** @description Done; nothing to say. */
+            204: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Problem400Idempotent"];
+            401: components["responses"]["Problem401Auth"];
+            403: components["responses"]["Problem403Auth"];
+            404: components["responses"]["Problem404Auth"];
+            406: components["responses"]["Problem406"];
+            409: components["responses"]["Problem409AuthIdempotent"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422AuthIdempotent"];
+            429: components["responses"]["Problem429Auth"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    auth_delete_user: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 255 printable ASCII characters, such as a UUID. A request that is sent again with the same key within 24 hours has no second effect: it gets the first one's answer, with `Idempotency-Replayed: true`.
+                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
+                 */
+                "idempotency-key"?: string;
+            };
+            path: {
+                /**
+                 * @description The user's id.
+                 * @example usr_019ab3c4d5e67f8091a2b3c4d5e6f708
+                 */
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done; nothing to say. */
+            204: {
+                headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    ETag: components["headers"]["ETag"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Problem400Idempotent"];
+            401: components["responses"]["Problem401Auth"];
+            403: components["responses"]["Problem403Auth"];
+            404: components["responses"]["Problem404Auth"];
+            406: components["responses"]["Problem406"];
+            409: components["responses"]["Problem409AuthIdempotent"];
+            414: components["responses"]["Problem414"];
+            422: components["responses"]["Problem422AuthIdempotent"];
+            429: components["responses"]["Problem429Auth"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+        };
+    };
+    auth_update_user: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description ETag of the state that you have seen.
+                 * @example "1"
+                 */
+                "if-match"?: string;
+                /**
+                 * @description 1 to 255 printable ASCII characters, such as a UUID. A request that is sent again with the same key within 24 hours has no second effect: it gets the first one's answer, with `Idempotency-Replayed: true`.
+                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
+                 */
+                "idempotency-key"?: string;
+            };
+            path: {
+                /**
+                 * @description The user's id.
+                 * @example usr_019ab3c4d5e67f8091a2b3c4d5e6f708
+                 */
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "password": "correct horse battery staple"
+                 *     }
+                 */
+                "application/json": components["schemas"]["UserUpdate"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    ETag: components["headers"]["ETag"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
+                    /**
+                     * @example {
+                     *       "created_at": "2026-11-22T14:00:00Z",
+                     *       "email": "admin@davinci.local",
+                     *       "id": "usr_019ab3c4d5e67f8091a2b3c4d5e6f708",
+                     *       "is_active": true,
+                     *       "last_login_at": "2026-11-22T14:00:00Z",
+                     *       "password_changed_at": "2026-11-22T14:00:00Z",
+                     *       "revision": 1,
+                     *       "role": "viewer",
+                     *       "updated_at": "2026-11-22T14:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["User"];
                 };
             };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Problem400Idempotent"];
+            401: components["responses"]["Problem401Auth"];
+            403: components["responses"]["Problem403Auth"];
+            404: components["responses"]["Problem404Auth"];
+            406: components["responses"]["Problem406"];
+            409: components["responses"]["Problem409AuthIdempotent"];
+            412: components["responses"]["Problem412"];
+            413: components["responses"]["Problem413"];
+            414: components["responses"]["Problem414"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422AuthIdempotent"];
+            428: components["responses"]["Problem428"];
+            429: components["responses"]["Problem429Auth"];
+            431: components["responses"]["Problem431"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
         };
     };
     system_docs: {
@@ -5524,32 +6507,19 @@ export interface operations {
             /** @description A page. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/html": unknown;
+                    /** @example <!doctype html><title>Da Vinci</title> */
+                    "text/html": string;
                 };
             };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            406: components["responses"]["Problem406Unlimited"];
+            431: components["responses"]["Problem431Unlimited"];
+            500: components["responses"]["Problem500Unlimited"];
+            503: components["responses"]["Problem503Unlimited"];
         };
     };
     system_health: {
@@ -5564,18 +6534,54 @@ export interface operations {
             /** @description Alive and ready. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "checks": [
+                     *         {
+                     *           "detail": "Answered in 1.2 ms.",
+                     *           "name": "database",
+                     *           "status": "ok",
+                     *           "took_ms": 12.5
+                     *         }
+                     *       ],
+                     *       "status": "ok",
+                     *       "version": "text"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            406: components["responses"]["Problem406Unlimited"];
+            431: components["responses"]["Problem431Unlimited"];
+            500: components["responses"]["Problem500Unlimited"];
             /** @description Not ready; the failing part is named. */
             503: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "checks": [
+                     *         {
+                     *           "detail": "Answered in 1.2 ms.",
+                     *           "name": "database",
+                     *           "status": "ok",
+                     *           "took_ms": 12.5
+                     *         }
+                     *       ],
+                     *       "status": "ok",
+                     *       "version": "text"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Health"];
                 };
             };
@@ -5593,42 +6599,23 @@ export interface operations {
             /** @description Text exposition. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/plain": unknown;
+                    /**
+                     * @example # TYPE davinci_decisions_total counter
+                     *     davinci_decisions_total 1200
+                     */
+                    "text/plain": string;
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Problem401Unlimited"];
+            406: components["responses"]["Problem406Unlimited"];
+            431: components["responses"]["Problem431Unlimited"];
+            500: components["responses"]["Problem500Unlimited"];
+            503: components["responses"]["Problem503Unlimited"];
         };
     };
     system_openapi: {
@@ -5643,55 +6630,120 @@ export interface operations {
             /** @description OpenAPI 3.1. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "openapi": "3.1.0"
+                     *     }
+                     */
                     "application/json": unknown;
                 };
             };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            406: components["responses"]["Problem406Unlimited"];
+            431: components["responses"]["Problem431Unlimited"];
+            500: components["responses"]["Problem500Unlimited"];
+            503: components["responses"]["Problem503Unlimited"];
         };
     };
     gateway_chat_completions: {
         parameters: {
             query?: never;
             header?: {
-                "x-davinci-task"?: string | null;
-                "x-davinci-level"?: string | null;
-                "x-davinci-session"?: string | null;
+                /**
+                 * @description 1 to 255 printable ASCII characters, such as a UUID. A request that is sent again with the same key within 24 hours has no second effect: it gets the first one's answer, with `Idempotency-Replayed: true`.
+                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
+                 */
+                "idempotency-key"?: string;
+                /**
+                 * @description What the request is, a short slug such as `code.review`.
+                 * @example code.review
+                 */
+                "x-davinci-task"?: string;
+                /**
+                 * @description L1, L2, L3 or L4; overrides the classifier.
+                 * @example L3
+                 */
+                "x-davinci-level"?: "L1" | "L2" | "L3" | "L4";
+                /**
+                 * @description Conversation; keeps its model where that is worth it.
+                 * @example conversation-7
+                 */
+                "x-davinci-session"?: string;
+                /**
+                 * @description low, normal or high.
+                 * @example normal
+                 */
+                "x-davinci-priority"?: "low" | "normal" | "high";
+                /**
+                 * @description Largest predicted cost, US dollars.
+                 * @example 0.01
+                 */
+                "x-davinci-max-cost-usd"?: number;
+                /**
+                 * @description Largest predicted latency, milliseconds.
+                 * @example 2000
+                 */
+                "x-davinci-max-latency-ms"?: number;
+                /**
+                 * @description Only these models, by comma.
+                 * @example openai/gpt-4o-mini,openai/gpt-4o
+                 */
+                "x-davinci-models-allowed"?: string;
+                /**
+                 * @description None of these models, by comma.
+                 * @example openai/gpt-4o
+                 */
+                "x-davinci-models-denied"?: string;
+                /**
+                 * @description Only models in this region.
+                 * @example eu-west-1
+                 */
+                "x-davinci-region"?: string;
+                /**
+                 * @description Only models whose context holds so many tokens.
+                 * @example 8192
+                 */
+                "x-davinci-min-context-tokens"?: number;
+                /**
+                 * @description Answer or fail within so many seconds; shortens, never lengthens.
+                 * @example 20
+                 */
+                "x-davinci-timeout-s"?: number;
             };
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "messages": [
+                 *         {
+                 *           "content": "What is 2 + 2?",
+                 *           "role": "user"
+                 *         }
+                 *       ],
+                 *       "model": "auto"
+                 *     }
+                 */
                 "application/json": components["schemas"]["ChatRequest"];
             };
         };
         responses: {
-            /** @description OpenAI's chat completion object, as the provider answered. */
+            /** @description OpenAI's chat completion object, as the provider answered; with `stream` its chunks as server-sent events. */
             200: {
                 headers: {
-                    /** @description What it cost; absent when the price is unknown. */
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    /** @description Where the time went: auth, decide, db, upstream, total. */
+                    "Server-Timing"?: string;
+                    /** @description What it cost; absent of a stream, and when the price is unknown. */
                     "x-davinci-cost-usd"?: string;
                     /** @description The decision: GET /api/neural/decisions/{id}. */
                     "x-davinci-decision-id"?: string;
@@ -5701,102 +6753,200 @@ export interface operations {
                     "x-davinci-model"?: string;
                     /** @description Policy name and version. */
                     "x-davinci-policy"?: string;
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "choices": [
+                     *         {
+                     *           "finish_reason": "stop",
+                     *           "index": 0,
+                     *           "message": {
+                     *             "content": "17 has no divisor but itself.",
+                     *             "role": "assistant"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "created": 1795356000,
+                     *       "id": "chatcmpl-1",
+                     *       "model": "gpt-4o-mini",
+                     *       "object": "chat.completion",
+                     *       "usage": {
+                     *         "completion_tokens": 9,
+                     *         "prompt_tokens": 12,
+                     *         "total_tokens": 21
+                     *       }
+                     *     }
+                     */
+                    "application/json": unknown;
+                    /**
+                     * @example data: {"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"17"}}]}
+                     *
+                     *     data: [DONE]
+                     */
+                    "text/event-stream": string;
+                };
+            };
+            400: components["responses"]["OpenAI400GatewayIdempotent"];
+            401: components["responses"]["OpenAI401Gateway"];
+            403: components["responses"]["OpenAI403"];
+            404: components["responses"]["OpenAI404Gateway"];
+            406: components["responses"]["OpenAI406"];
+            409: components["responses"]["OpenAI409Idempotent"];
+            413: components["responses"]["OpenAI413"];
+            415: components["responses"]["OpenAI415"];
+            422: components["responses"]["OpenAI422Idempotent"];
+            429: components["responses"]["OpenAI429Gateway"];
+            431: components["responses"]["OpenAI431"];
+            500: components["responses"]["OpenAI500"];
+            502: components["responses"]["OpenAI502Gateway"];
+            503: components["responses"]["OpenAI503Gateway"];
+            504: components["responses"]["OpenAI504Gateway"];
+        };
+    };
+    gateway_embeddings: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description 1 to 255 printable ASCII characters, such as a UUID. A request that is sent again with the same key within 24 hours has no second effect: it gets the first one's answer, with `Idempotency-Replayed: true`.
+                 * @example 8e03978e-40d5-43dd-bc93-6894a57f9324
+                 */
+                "idempotency-key"?: string;
+                /**
+                 * @description What the request is, a short slug such as `code.review`.
+                 * @example code.review
+                 */
+                "x-davinci-task"?: string;
+                /**
+                 * @description L1, L2, L3 or L4; overrides the classifier.
+                 * @example L3
+                 */
+                "x-davinci-level"?: "L1" | "L2" | "L3" | "L4";
+                /**
+                 * @description Conversation; keeps its model where that is worth it.
+                 * @example conversation-7
+                 */
+                "x-davinci-session"?: string;
+                /**
+                 * @description low, normal or high.
+                 * @example normal
+                 */
+                "x-davinci-priority"?: "low" | "normal" | "high";
+                /**
+                 * @description Largest predicted cost, US dollars.
+                 * @example 0.01
+                 */
+                "x-davinci-max-cost-usd"?: number;
+                /**
+                 * @description Largest predicted latency, milliseconds.
+                 * @example 2000
+                 */
+                "x-davinci-max-latency-ms"?: number;
+                /**
+                 * @description Only these models, by comma.
+                 * @example openai/gpt-4o-mini,openai/gpt-4o
+                 */
+                "x-davinci-models-allowed"?: string;
+                /**
+                 * @description None of these models, by comma.
+                 * @example openai/gpt-4o
+                 */
+                "x-davinci-models-denied"?: string;
+                /**
+                 * @description Only models in this region.
+                 * @example eu-west-1
+                 */
+                "x-davinci-region"?: string;
+                /**
+                 * @description Only models whose context holds so many tokens.
+                 * @example 8192
+                 */
+                "x-davinci-min-context-tokens"?: number;
+                /**
+                 * @description Answer or fail within so many seconds; shortens, never lengthens.
+                 * @example 20
+                 */
+                "x-davinci-timeout-s"?: number;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "input": "Hello.",
+                 *       "model": "openai/text-embedding-3-small"
+                 *     }
+                 */
+                "application/json": components["schemas"]["EmbeddingsRequest"];
+            };
+        };
+        responses: {
+            /** @description OpenAI's list of embeddings, as the provider answered. */
+            200: {
+                headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    /** @description Where the time went: auth, decide, db, upstream, total. */
+                    "Server-Timing"?: string;
+                    /** @description What it cost; absent of a stream, and when the price is unknown. */
+                    "x-davinci-cost-usd"?: string;
+                    /** @description The decision: GET /api/neural/decisions/{id}. */
+                    "x-davinci-decision-id"?: string;
+                    /** @description The request's level. */
+                    "x-davinci-level"?: string;
+                    /** @description The model that answered. */
+                    "x-davinci-model"?: string;
+                    /** @description Policy name and version. */
+                    "x-davinci-policy"?: string;
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "embedding": [
+                     *             0.12,
+                     *             -0.03
+                     *           ],
+                     *           "index": 0,
+                     *           "object": "embedding"
+                     *         }
+                     *       ],
+                     *       "model": "text-embedding-3-small",
+                     *       "object": "list",
+                     *       "usage": {
+                     *         "prompt_tokens": 5,
+                     *         "total_tokens": 5
+                     *       }
+                     *     }
+                     */
                     "application/json": unknown;
                 };
             };
-            /** @description The body is not valid JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["OpenAIError"];
-                };
-            };
-            /** @description Credentials are missing or invalid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["OpenAIError"];
-                };
-            };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["OpenAIError"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["OpenAIError"];
-                };
-            };
-            /** @description The body is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["OpenAIError"];
-                };
-            };
-            /** @description The body is not application/json. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["OpenAIError"];
-                };
-            };
-            /** @description The input does not fit; every fault is listed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["OpenAIError"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["OpenAIError"];
-                };
-            };
-            /** @description The model provider failed. */
-            502: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["OpenAIError"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["OpenAIError"];
-                };
-            };
+            400: components["responses"]["OpenAI400GatewayIdempotent"];
+            401: components["responses"]["OpenAI401Gateway"];
+            403: components["responses"]["OpenAI403"];
+            404: components["responses"]["OpenAI404Gateway"];
+            406: components["responses"]["OpenAI406"];
+            409: components["responses"]["OpenAI409Idempotent"];
+            413: components["responses"]["OpenAI413"];
+            415: components["responses"]["OpenAI415"];
+            422: components["responses"]["OpenAI422Idempotent"];
+            429: components["responses"]["OpenAI429Gateway"];
+            431: components["responses"]["OpenAI431"];
+            500: components["responses"]["OpenAI500"];
+            502: components["responses"]["OpenAI502Gateway"];
+            503: components["responses"]["OpenAI503Gateway"];
+            504: components["responses"]["OpenAI504Gateway"];
         };
     };
     gateway_list_models: {
@@ -5808,51 +6958,88 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Successful Response */
+            /** @description Done. */
             200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "created": 1700000000,
+                     *           "id": "auto",
+                     *           "object": "model",
+                     *           "owned_by": "openai"
+                     *         }
+                     *       ],
+                     *       "object": "list"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ModelList"];
                 };
             };
-            /** @description Credentials are missing or invalid. */
-            401: {
+            401: components["responses"]["OpenAI401Gateway"];
+            403: components["responses"]["OpenAI403"];
+            406: components["responses"]["OpenAI406"];
+            429: components["responses"]["OpenAI429Gateway"];
+            431: components["responses"]["OpenAI431"];
+            500: components["responses"]["OpenAI500"];
+            503: components["responses"]["OpenAI503Gateway"];
+        };
+    };
+    gateway_get_model: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The model's id.
+                 * @example text
+                 */
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
                 headers: {
+                    "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["OpenAIError"];
+                    /**
+                     * @example {
+                     *       "created": 1700000000,
+                     *       "id": "auto",
+                     *       "object": "model",
+                     *       "owned_by": "openai"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ListedModel"];
                 };
             };
-            /** @description The credentials do not grant this. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["OpenAIError"];
-                };
-            };
-            /** @description Something failed on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["OpenAIError"];
-                };
-            };
-            /** @description Temporarily unavailable. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["OpenAIError"];
-                };
-            };
+            400: components["responses"]["OpenAI400Gateway"];
+            401: components["responses"]["OpenAI401Gateway"];
+            403: components["responses"]["OpenAI403"];
+            404: components["responses"]["OpenAI404Gateway"];
+            406: components["responses"]["OpenAI406"];
+            414: components["responses"]["OpenAI414"];
+            422: components["responses"]["OpenAI422"];
+            429: components["responses"]["OpenAI429Gateway"];
+            431: components["responses"]["OpenAI431"];
+            500: components["responses"]["OpenAI500"];
+            503: components["responses"]["OpenAI503Gateway"];
         };
     };
 }

@@ -87,6 +87,9 @@ class Settings(BaseModel):
     upstream_idle_timeout_s: float = Field(15.0, gt=0, description="Between a stream's chunks.")
     upstream_total_timeout_s: float = Field(28.0, gt=0, description="Below API Gateway's 30 s.")
     upstream_stream_timeout_s: float = Field(600.0, gt=0, description="A whole stream.")
+    upstream_ca_file: str | None = Field(
+        None, description="CA bundle of models of your own, besides the public authorities."
+    )
     otel_endpoint: str = Field("", description="OTLP/HTTP collector; empty: no spans, no metrics.")
     metrics_token: SecretStr = SecretStr("")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from functions.gateway.errors import BadModelError, ModelNotFoundError
+from functions.gateway.errors import InvalidValueError, ModelNotFoundError
 from shared.decisions.snapshot import World
 from shared.errors import FieldError
 from shared.routing.types import LEVELS, Level
@@ -24,7 +24,7 @@ def parse_target(name: str, world: World) -> Target:
 
     Raises
     ------
-    BadModelError
+    InvalidValueError
         For an unknown level.
     ModelNotFoundError
         For a model or policy that is not there.
@@ -35,7 +35,7 @@ def parse_target(name: str, world: World) -> Target:
     if kind == "auto":
         level = next((level for level in LEVELS if level == rest), None)
         if level is None:
-            raise BadModelError(
+            raise InvalidValueError(
                 f"{name!r}: the levels are {', '.join(LEVELS)}.",
                 errors=[FieldError("#/model", "unknown level")],
             )

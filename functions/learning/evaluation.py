@@ -25,7 +25,7 @@ from shared.kit.ids import uuid7
 from shared.projections.learner import state_at
 from shared.routing.decide import replay
 from shared.routing.eligibility import NoEligibleModelError
-from shared.routing.evaluation import WEIGHT_CAP, Estimate, bootstrap_interval, overlap_report
+from shared.routing.evaluation import Estimate, bootstrap_interval, overlap_report, weight_cap_of
 from shared.routing.learner import LearnerState
 from shared.routing.reward_model import LoggedDecisions, estimates_of
 from shared.routing.types import LEVELS, Level, ModelCard, RoutingPolicy, Snapshot
@@ -105,7 +105,7 @@ def evaluate(
         until=until,
         decisions=len(judged.rows),
         skipped=judged.skipped,
-        weight_cap=WEIGHT_CAP,
+        weight_cap=weight_cap_of(len(judged.rows)),
         recommended="dr_clipped",
         parts=parts,
         warnings=_warnings(judged, parts, len(rows), wanted.max_decisions),

@@ -2,8 +2,9 @@
 
 The n-gram axes are a truncated singular value decomposition of the hashed term matrix of all
 prompts; no label enters them. The topic classifier is a linear discriminant on the text features,
-fitted on each prompt's public task name; no model's answers enter it. Run once per feature
-version: ``python -m infra.bench.fit_features DATA_DIR``.
+fitted on each prompt's public task name; the landmarks are centres of the prompts, balanced by
+those names. No model's answers enter any of them. Run once per feature version:
+``python -m infra.bench.fit_features DATA_DIR``; ``--landmarks`` renews the landmarks alone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 from infra.bench.tables import read_rows
 from shared.routing import ngrams as f
 from shared.routing.features import text_features
+from shared.routing.moments import fixed_point
+from shared.routing.neighbourhoods import N_LANDMARKS, forget_landmarks
 from shared.routing.topics import TOPICS, forget_model
 
 FloatArray = NDArray[np.float64]
@@ -29,6 +32,7 @@ _SAME = {"gsm": "gsm8k", "math-l5": "math"}
 _FILES = ("llmrouter9", "zeroeval22", "routellm_mmlu_pair", "routellm_gsm8k_pair")
 # A source with many rows of one topic must not drown the others.
 _MAX_ROWS_PER_TOPIC = 900
+_LLOYD_ROUNDS = 6
 
 
 def term_matrix(prompts: Sequence[str]) -> NDArray[np.float32]:
@@ -89,26 +93,54 @@ def fit_topics(vectors: FloatArray, topics: Sequence[str]) -> dict[str, NDArray[
     }
 
 
+def fit_landmarks(vectors: FloatArray, seed: int = 0) -> NDArray[np.int16]:
+    """Return centres of the fixed-point feature vectors, by Lloyd's algorithm."""
+    points = fixed_point(vectors).astype(np.float64)
+    order = np.random.default_rng(seed).permutation(len(points))
+    centres = points[order[:N_LANDMARKS]].copy()
+    for _ in range(_LLOYD_ROUNDS):
+        nearest = ((centres * centres).sum(axis=1) - 2.0 * points @ centres.T).argmin(axis=1)
+        for k in np.unique(nearest):
+            centres[k] = points[nearest == k].mean(axis=0)
+    return np.rint(centres).astype(np.int16)
+
+
 def fit(prompts: Sequence[str], topics: Sequence[str], path: Path) -> None:
     """Fit everything and write ``path``."""
     unique = list(dict.fromkeys(prompts))
     shipped = fit_axes(unique)
     _write(path, shipped)
+    rows = _balanced(prompts, topics)
+    vectors = np.stack([text_features(prompt) for prompt, _ in rows])
+    shipped |= fit_topics(vectors, [topic for _, topic in rows])
+    _write(path, shipped)
+    shipped["landmarks"] = fit_landmarks(vectors)
+    _write(path, shipped)
+
+
+def renew_landmarks(prompts: Sequence[str], topics: Sequence[str], path: Path) -> None:
+    """Fit the landmarks alone, leaving every feature as it is."""
+    with np.load(path, allow_pickle=False) as data:
+        shipped = {name: data[name] for name in data.files}
+    vectors = np.stack([text_features(prompt) for prompt, _ in _balanced(prompts, topics)])
+    _write(path, {**shipped, "landmarks": fit_landmarks(vectors)})
+
+
+def _balanced(prompts: Sequence[str], topics: Sequence[str]) -> list[tuple[str, str]]:
     taken: dict[str, int] = {}
     rows = []
     for prompt, topic in dict(zip(prompts, topics, strict=True)).items():
         taken[topic] = taken.get(topic, 0) + 1
         if taken[topic] <= _MAX_ROWS_PER_TOPIC:
             rows.append((prompt, topic))
-    vectors = np.stack([text_features(prompt) for prompt, _ in rows])
-    shipped |= fit_topics(vectors, [topic for _, topic in rows])
-    _write(path, shipped)
+    return rows
 
 
 def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     np.savez_compressed(path, allow_pickle=False, **arrays)
     f.forget_projection()
     forget_model()
+    forget_landmarks()
 
 
 def topic_of(source: str, task: str) -> str:
@@ -121,6 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=f.DATA_FILE)
+    parser.add_argument("--landmarks", action="store_true", help="renew the landmarks alone")
     arguments = parser.parse_args(argv)
     prompts: list[str] = []
     topics: list[str] = []
@@ -128,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         recorded = read_rows(arguments.folder / f"{source}.csv.gz")
         prompts += recorded.prompts
         topics += [topic_of(source, task) for task in recorded.tasks]
-    fit(prompts, topics, arguments.out)
+    (renew_landmarks if arguments.landmarks else fit)(prompts, topics, arguments.out)
     sys.stderr.write(f"wrote {arguments.out} from {len(prompts)} prompts\n")
     return 0
 

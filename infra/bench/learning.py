@@ -54,13 +54,14 @@ class Settings:
     strategy: Strategy = "thompson"
 
 
-# name -> (file, settings, goal): the learner's utility, or its advantage over the best fixed model.
+# name -> (file, settings, goal, start): the learner's utility, or its advantage over the best fixed
+# model; ``start`` is the best that was measured before the router existed.
 _GOALS = {
-    "llmrouter9, cold, with tags": ("llmrouter9", Settings(), 0.575),
-    "llmrouter9, 300 labelled, no tags": ("llmrouter9", Settings(300, tags="off"), 0.572),
-    "zeroeval22, 300 labelled": ("zeroeval22", Settings(300, tags="off"), -0.003),
-    "llmrouter9, drift": ("llmrouter9", Settings(drift="on"), 0.03),
-    "zeroeval22, drift": ("zeroeval22", Settings(300, drift="on"), 0.01),
+    "llmrouter9, cold, with tags": ("llmrouter9", Settings(), 0.575, 0.569),
+    "llmrouter9, 300 labelled, no tags": ("llmrouter9", Settings(300, tags="off"), 0.572, 0.566),
+    "zeroeval22, 300 labelled": ("zeroeval22", Settings(300, tags="off"), -0.003, -0.007),
+    "llmrouter9, drift": ("llmrouter9", Settings(drift="on"), 0.03, 0.026),
+    "zeroeval22, drift": ("zeroeval22", Settings(300, drift="on"), 0.01, 0.009),
 }
 
 
@@ -90,14 +91,14 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         return measure(given.data, _settings_of(given))
     return {
         name: measure(DATA_DIR / f"{file}.csv.gz", settings)
-        for name, (file, settings, _) in _GOALS.items()
+        for name, (file, settings, _, _) in _GOALS.items()
     }
 
 
 def rows(result: dict[str, Any]) -> list[Row]:
     """Return the table's lines of the goals' settings."""
     lines = []
-    for name, (_, settings, goal) in _GOALS.items():
+    for name, (_, settings, goal, start) in _GOALS.items():
         last = result[name]["at"]["all"]
         is_absolute = settings.drift == "off" and goal > 0
         value = last["learner"] if is_absolute else last["advantage"]
@@ -105,7 +106,7 @@ def rows(result: dict[str, Any]) -> list[Row]:
             Row(
                 f"Online utility{'' if is_absolute else ' against the hindsight best'}, {name}",
                 f"{value:+.4f} (se {last['advantage_se']:.4f})",
-                f">= {goal}",
+                f">= {goal}, start {start}",
                 is_met=value >= goal,
             )
         )

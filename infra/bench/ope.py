@@ -17,12 +17,13 @@ import numpy as np
 from infra.bench.progress import say
 from infra.bench.recorded import DEFAULT_DATA, FloatArray, IntArray, Recorded, best_by_task, load
 from infra.bench.report import Row
-from shared.routing.evaluation import WEIGHT_CAP, Estimate
+from shared.routing.evaluation import Estimate, weight_cap_of
 from shared.routing.reward_model import ESTIMATORS, LoggedDecisions, estimates_of
 
 _SERVING_ROWS: Final = 300
 _BOOTSTRAP_RESAMPLES: Final = 400
-_GOAL_RMSE: Final = {2_000: 0.028, 5_000: 0.018}
+# Size of the log -> (goal, the best that was measured before).
+_GOAL_RMSE: Final = {2_000: (0.028, 0.032), 5_000: (0.018, 0.019)}
 _GOAL_COVERAGE: Final = (0.93, 0.97)
 
 
@@ -31,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epsilon", type=float, default=0.3, help="exploration of the log")
     parser.add_argument("--logs", type=_sizes, default=[2_000, 5_000], help="log sizes, 2000,5000")
     parser.add_argument("--resamples", type=int, default=200, help="logs of each size")
-    parser.add_argument("--weight-cap", type=float, default=WEIGHT_CAP, help="of clipped DR")
+    parser.add_argument(
+        "--weight-cap", type=float, default=None, help="of clipped DR; default: grows with the log"
+    )
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -43,7 +46,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         "data": given.data.name,
         "epsilon": given.epsilon,
         "resamples": given.resamples,
-        "weight_cap": given.weight_cap,
+        "weight_cap": {str(n): given.weight_cap or weight_cap_of(n) for n in given.logs},
         "confidence_level": 0.95,
         "logs": {},
     }
@@ -81,8 +84,8 @@ def rows(result: dict[str, Any]) -> list[Row]:
                 f"Off-policy RMSE of clipped DR, {size} logs",
                 f"{best['rmse']:.4f} (SNIPS {figures['snips']['rmse']:.4f}, "
                 f"IPS {figures['ips']['rmse']:.4f})",
-                f"<= {goal}" if goal else "",
-                best["rmse"] <= goal if goal else None,
+                f"<= {goal[0]}, start {goal[1]}" if goal else "",
+                best["rmse"] <= goal[0] if goal else None,
             )
         )
         lines.append(

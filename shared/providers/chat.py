@@ -1,90 +1,36 @@
-"""One OpenAI-compatible upstream client for every provider.
+"""Chat completions by any OpenAI-compatible provider, whole or as a stream.
 
 A failure is classified, never swallowed: the caller decides whether another model may try.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from shared.config import get_settings
+from shared.observability.tracing import ModelCall, start_call
+from shared.providers.answer import Answer, read_answer
+from shared.providers.client import Reply, UpstreamClient, get_client
+from shared.providers.deadline import Deadline
+from shared.providers.exchange import (
+    ask,
+    is_html,
+    parse_document,
+    post,
+    read_all,
+    reported_ms,
+    timed_failures,
+)  # fmt: skip
+from shared.providers.failures import UpstreamCallError
+from shared.providers.presets import preset_of
+from shared.providers.stream import ChatStream
 from shared.providers.upstream import Upstream
-from shared.secrets import read_provider_secret
 
-if TYPE_CHECKING:
-    import httpx
-
-ErrorClass = Literal[
-    "connect",
-    "timeout",
-    "cut",
-    "malformed",
-    "rate-limited",
-    "upstream-5xx",
-    "rejected",
-    "auth",
-    "secret",
-]
-# Worth trying the next model: nothing says that the request itself is at fault.
-RETRYABLE: frozenset[str] = frozenset(
-    {"connect", "timeout", "cut", "malformed", "rate-limited", "upstream-5xx", "auth", "secret"}
-)
-_MAX_ANSWER_BYTES = 5_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A well-formed completion. ``latency_ms`` is what counts for this model (see the registry)."""
-
-    body: dict[str, Any]
-    status: int
-    latency_ms: float
-    measured_ms: float
-    tokens_in: int
-    tokens_out: int
-    usage_source: Literal["provider", "missing"]
-
-
-class UpstreamCallError(Exception):
-    """One upstream call failed. ``body`` is the provider's error object, where it sent one."""
-
-    def __init__(
-        self,
-        error_class: ErrorClass,
-        detail: str,
-        *,
-        status: int | None = None,
-        latency_ms: float = 0.0,
-        body: dict[str, Any] | None = None,
-        retry_after: str | None = None,
-    ) -> None:
-        super().__init__(detail)
-        self.error_class = error_class
-        self.detail = detail
-        self.status = status
-        self.latency_ms = latency_ms
-        self.body = body
-        self.retry_after = retry_after
-
-
-@lru_cache(maxsize=1)
-def get_client() -> httpx.Client:
-    """Return the process's client: connections are kept, proxies of the environment ignored."""
-    import httpx
-
-    settings = get_settings()
-    timeout = httpx.Timeout(
-        settings.upstream_total_timeout_s, connect=settings.upstream_connect_timeout_s
-    )
-    return httpx.Client(timeout=timeout, follow_redirects=False, trust_env=False)
+__all__ = ["complete_chat", "get_client", "stream_chat"]
 
 
 def complete_chat(
-    client: httpx.Client, upstream: Upstream, payload: dict[str, Any], timeout_s: float
+    client: UpstreamClient, upstream: Upstream, payload: dict[str, Any], deadline: Deadline
 ) -> Answer:
     """Send a chat completion to ``upstream`` and return its answer.
 
@@ -95,128 +41,89 @@ def complete_chat(
     UpstreamCallError
         Classified; ``RETRYABLE`` says whether another model may be tried.
     """
-    import httpx
-
-    from shared.errors import UnavailableError
-
-    headers = {"accept": "application/json"}
-    try:
-        if upstream.secret_ref is not None:
-            headers["authorization"] = f"Bearer {read_provider_secret(upstream.secret_ref)}"
-    except UnavailableError as error:
-        raise UpstreamCallError("secret", error.detail) from error
-    started_at = time.perf_counter()
-
-    def elapsed_ms() -> float:
-        return (time.perf_counter() - started_at) * 1000
-
-    try:
-        with client.stream(
-            "POST",
-            f"{upstream.base_url}/chat/completions",
-            json={**payload, "model": upstream.upstream_name},
-            headers=headers,
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0)),
-        ) as response:
-            content = _read_content(response, started_at + timeout_s)
-    except (httpx.ConnectError, httpx.InvalidURL, UnicodeError) as error:
-        raise UpstreamCallError("connect", "could not connect", latency_ms=elapsed_ms()) from error
-    except httpx.TimeoutException as error:
-        raise UpstreamCallError(
-            "timeout", "did not answer in time", latency_ms=elapsed_ms()
-        ) from error
-    except httpx.HTTPError as error:
-        raise UpstreamCallError("cut", "broke off", latency_ms=elapsed_ms()) from error
-    return _read(response, content, upstream, elapsed_ms())
+    path = preset_of(upstream.provider).chat_path
+    with _start(upstream, payload) as call:
+        answer = read_answer(ask(client, upstream, path, payload, deadline))
+        counted = answer.usage_source == "provider"
+        call.answered(
+            response_id=answer.body.get("id"),
+            model=answer.body.get("model"),
+            finish_reasons=[choice.get("finish_reason") for choice in answer.body["choices"]],
+            tokens_in=answer.tokens_in if counted else None,
+            tokens_out=answer.tokens_out if counted else None,
+        )
+    return answer
 
 
-def _read_content(response: httpx.Response, deadline: float) -> bytes:
-    """Return the body, or nothing of one that is too large. httpx limits the wait for each piece
-    only, and a provider that drips must not outlast our caller.
+def stream_chat(
+    client: UpstreamClient, upstream: Upstream, payload: dict[str, Any], deadline: Deadline
+) -> ChatStream:
+    """Open a streamed chat completion; returns at its first content (see ``ChatStream``).
+
+    Asks for usage always. A failure before that raises, so that another model may be tried.
+
+    Raises
+    ------
+    UpstreamCallError
+        Classified; ``RETRYABLE`` says whether another model may be tried.
     """
-    import httpx
-
-    content = b""
-    for piece in response.iter_bytes():
-        content += piece
-        if len(content) > _MAX_ANSWER_BYTES:
-            return b""
-        if time.perf_counter() > deadline:
-            raise httpx.ReadTimeout("the whole answer took too long")
-    return content
-
-
-def _read(
-    response: httpx.Response, content: bytes, upstream: Upstream, measured_ms: float
-) -> Answer:
-    body = _json(content)
-    if response.status_code != 200:
-        raise UpstreamCallError(
-            _class_of(response.status_code),
-            f"answered {response.status_code}",
-            status=response.status_code,
-            latency_ms=measured_ms,
-            body=body if isinstance(body, dict) and "error" in body else None,
-            retry_after=response.headers.get("retry-after"),
-        )
-    if (
-        not isinstance(body, dict)
-        or not isinstance(body.get("choices"), list)
-        or not body["choices"]
-    ):
-        raise UpstreamCallError(
-            "malformed", "answered 200 with no choices", status=200, latency_ms=measured_ms
-        )
-    usage = body.get("usage")
-    tokens_in = _count(usage, "prompt_tokens")
-    tokens_out = _count(usage, "completion_tokens")
-    counted = tokens_out is not None
-    return Answer(
-        body=body,
-        status=200,
-        latency_ms=_reported_ms(response, upstream, measured_ms),
-        measured_ms=measured_ms,
-        tokens_in=(tokens_in or 0) if counted else 0,
-        tokens_out=tokens_out or 0,
-        usage_source="provider" if counted else "missing",
-    )
-
-
-def _json(content: bytes) -> object:
-    """Return the document, or None of anything that is not strictly JSON."""
+    started_at = time.perf_counter()
+    preset = preset_of(upstream.provider)
+    sent = _streaming(payload, takes_options=preset.takes_stream_options)
+    call = _start(upstream, sent)
     try:
-        return json.loads(content, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return None
+        with timed_failures(started_at):
+            reply = post(client, upstream, preset.chat_path, sent, deadline)
+            try:
+                _check_streams(reply)
+                stream = ChatStream(
+                    reply,
+                    call,
+                    idle_s=client.idle_s,
+                    expected=_choices(payload),
+                    passes_usage=_wants_usage(payload),
+                    started_at=started_at,
+                    counting=lambda measured_ms: reported_ms(reply, upstream, measured_ms),
+                )
+                stream.open()
+            except BaseException:
+                reply.close()
+                raise
+    except UpstreamCallError as error:
+        call.failed(error.error_class)
+        call.end()
+        raise
+    return stream
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+def _start(upstream: Upstream, payload: dict[str, Any]) -> ModelCall:
+    provider = preset_of(upstream.provider).otel_name
+    return start_call("chat", provider, upstream.upstream_name, upstream.base_url, payload)
 
 
-def _count(usage: object, name: str) -> int | None:
-    """Return a plausible token count; providers send null, text and nonsense."""
-    value = usage.get(name) if isinstance(usage, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
-        return None
-    return value
+def _streaming(payload: dict[str, Any], *, takes_options: bool) -> dict[str, Any]:
+    options = payload.get("stream_options")
+    options = options if isinstance(options, dict) else {}
+    sent = {**payload, "stream": True, "stream_options": {**options, "include_usage": True}}
+    if not takes_options:
+        del sent["stream_options"]
+    return sent
 
 
-def _class_of(status: int) -> ErrorClass:
-    if status == 429:
-        return "rate-limited"
-    if status in {401, 403}:
-        return "auth"
-    if status == 408:
-        return "timeout"
-    return "upstream-5xx" if status >= 500 or 300 <= status < 400 else "rejected"
+def _wants_usage(payload: dict[str, Any]) -> bool:
+    options = payload.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
 
 
-def _reported_ms(response: httpx.Response, upstream: Upstream, measured_ms: float) -> float:
-    if upstream.latency_source != "reported":
-        return measured_ms
-    try:
-        reported = float(response.headers["openai-processing-ms"])
-    except (KeyError, ValueError):
-        return measured_ms
-    return reported if 0 <= reported < 86_400_000 else measured_ms
+def _choices(payload: dict[str, Any]) -> int:
+    wanted = payload.get("n")
+    return wanted if isinstance(wanted, int) and wanted > 0 else 1
+
+
+def _check_streams(reply: Reply) -> None:
+    """Raise the failure of a reply that is no stream."""
+    content_type = reply.header("content-type") or ""
+    if 200 <= reply.status < 300 and not is_html(reply) and "json" not in content_type:
+        return
+    parse_document(reply, read_all(reply))
+    raise UpstreamCallError("content-type", "answered with no stream", status=reply.status)

@@ -11,10 +11,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from shared.routing.caution import curiosity, guard_deviations
 from shared.routing.eligibility import (
     NoEligibleModelError,
     Removal,
@@ -44,16 +45,8 @@ from shared.routing.types import (
     Snapshot,
 )
 
-Number = TypeVar("Number", float, FloatArray)
-
 __all__ = ["NoEligibleModelError", "decide", "replay"]
 
-# A model replaces the fixed model only where its quality, lowered by some standard deviations of
-# the difference, still pays more: many for a model that is new at the level, so that nothing but
-# evidence takes over; few for a seasoned one, as the mean of many small doubtful gains is sure.
-GUARD_NEW: Final = 1.5
-GUARD_SEASONED: Final = 0.1
-GUARD_HALF_LIFE: Final = 30.0  # feedbacks at the level after which half the way is gone
 # A degraded upstream fails more often than its record says.
 DEGRADED_QUALITY_FACTOR: Final = 0.8
 # How much more a second counts for an urgent request, and less for a patient one.
@@ -142,7 +135,7 @@ def _decide(
     options = _guarded(scored, fixed, value)
     order = sorted(range(len(options)), key=lambda i: _rank(options[i]))
     best = order[0]
-    deviations = [value * s.prediction.quality_sd for s in scored]
+    deviations = [value * s.prediction.quality_sd * curiosity(s.prediction.n) for s in scored]
 
     regrets = [max(0.0, scored[best].utility_usd - s.utility_usd) for s in scored]
     allowed, wallet_note = _wallet(regrets, best, snapshot, policy, level)
@@ -289,12 +282,6 @@ def _guarded(scored: Sequence[_Scored], fixed: int, value: float) -> list[Option
             )
         )
     return options
-
-
-def guard_deviations(n: Number) -> Number:
-    """Return by how many deviations a model with ``n`` feedbacks at the level is doubted."""
-    share = GUARD_HALF_LIFE / (GUARD_HALF_LIFE + n)
-    return GUARD_SEASONED + (GUARD_NEW - GUARD_SEASONED) * share
 
 
 def _rank(option: Option) -> tuple[float, float, str]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from shared.routing.features import N_FEATURES, N_TEXT_FEATURES, FloatArray
 from shared.routing.handmade import N_HAND_MADE
+from shared.routing.neighbourhoods import N_LANDMARKS
 from shared.routing.observations import OutcomeObservation
 from shared.routing.topics import scaled_text
 
@@ -67,6 +68,24 @@ class ModelMoments(NamedTuple):
         return ModelMoments(self.squares + other.squares, self.products + other.products)
 
 
+class NearMoments(NamedTuple):
+    """Sums of one model over its judged requests: of closeness, and of closeness times quality."""
+
+    n: int
+    quality: int
+    closeness: IntArray
+    products: IntArray
+
+    def plus(self, other: NearMoments) -> NearMoments:
+        """Return the sums over both."""
+        return NearMoments(
+            self.n + other.n,
+            self.quality + other.quality,
+            self.closeness + other.closeness,
+            self.products + other.products,
+        )
+
+
 def fixed_point(features: FloatArray) -> IntArray:
     """Return scaled text features in units of ``1 / FEATURE_UNIT`` (..., N_TEXT_FEATURES)."""
     whole = np.rint(np.clip(scaled_text(features), -8.0, 8.0) * FEATURE_UNIT)
@@ -108,3 +127,8 @@ def scatter_of(vectors: IntArray) -> IntArray:
 def no_scatter() -> IntArray:
     """Return the scatter of nothing."""
     return np.zeros((N_TEXT_FEATURES, N_TEXT_FEATURES), dtype=np.int64)
+
+
+def no_near_scatter() -> IntArray:
+    """Return the scatter of no closeness."""
+    return np.zeros((N_LANDMARKS, N_LANDMARKS), dtype=np.int64)

@@ -85,11 +85,16 @@ def _mix(h: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def term_weights(cells: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Return the distinct cells and the bit length of their counts (1, 2, 2, 3, 3, ...)."""
-    counts = np.bincount(cells, minlength=1 << HASH_BITS)
-    present = np.flatnonzero(counts)
-    return present, _BIT_LENGTH[np.minimum(counts[present], _BIT_LENGTH.size - 1)]
+    if cells.size < _SORTED_BELOW:  # a short text: sorting is quicker than counting every cell
+        present, found = np.unique_counts(cells)
+    else:
+        counts = np.bincount(cells, minlength=1 << HASH_BITS)
+        present = counts.nonzero()[0]
+        found = counts[present]
+    return present, _BIT_LENGTH[np.minimum(found, _BIT_LENGTH.size - 1)]
 
 
+_SORTED_BELOW: Final = 1024
 _BIT_LENGTH = np.array([int(i).bit_length() for i in range(1024)], dtype=np.float32)
 
 

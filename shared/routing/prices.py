@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from shared.routing.types import ModelCard
@@ -38,8 +39,13 @@ _CLASSES: tuple[tuple[float, float], ...] = (
 )
 
 
-def prices_of(models: Sequence[ModelCard]) -> dict[str, Price]:
+def prices_of(models: Sequence[ModelCard]) -> Mapping[str, Price]:
     """Return the price of every model; unknown parts are the geometric mean of the known ones."""
+    return _prices_of(tuple(models))
+
+
+@functools.lru_cache(maxsize=64)  # the same cards serve many decisions
+def _prices_of(models: tuple[ModelCard, ...]) -> Mapping[str, Price]:
     stand_in_in = _typical([m.input_usd_per_mtok for m in models], _DEFAULT_IN)
     stand_in_out = _typical([m.output_usd_per_mtok for m in models], _DEFAULT_OUT)
     return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from shared.routing.types import Strategy
@@ -17,10 +18,8 @@ _MASK = (1 << 64) - 1
 # action evaluable later.
 _NODES: Final = 32
 _REACH: Final = 4.5
+_SQRT_HALF: Final = 0.7071067811865476
 _THOMPSON_FLOOR: Final = 0.0005
-# Share of the deviation that is sampled: sampling the whole of it explores far beyond what the
-# answers are worth within the life of a price list.
-_THOMPSON_SCALE: Final = 0.5
 _SQUARE_CB_GAMMA: Final = 40.0
 
 
@@ -42,7 +41,8 @@ def action_probabilities(
     strategy
         ``greedy``, ``epsilon_greedy``, ``inverse_gap`` (SquareCB) or ``thompson``.
     scores, deviations
-        Expected utility and its standard deviation per action, in dollars.
+        Expected utility per action, and the standard deviation that Thompson sampling draws with,
+        in dollars.
     best
         Index of the action that greedy takes.
     scale
@@ -78,9 +78,7 @@ def action_probabilities(
     else:
         raw = [
             max(_THOMPSON_FLOOR, p) if i != best else p
-            for i, p in enumerate(
-                probability_best(scores, [d * _THOMPSON_SCALE for d in deviations])
-            )
+            for i, p in enumerate(probability_best(scores, deviations))
         ]
     explore = [p if i != best and allowed[i] else 0.0 for i, p in enumerate(raw)]
     share = math.fsum(explore)
@@ -134,20 +132,15 @@ def probability_best(means: Sequence[float], deviations: Sequence[float]) -> lis
     high = max(means[i] + _REACH * sds[i] for i in active)
     step = (high - low) / _NODES
     # An action's mass in a cell is a difference of its cdf, which stays right when a deviation is
-    # much smaller than a cell.
-    previous = [_cdf((low - means[i]) / sds[i]) for i in active]
-    totals = [0.0] * len(active)
-    for node in range(1, _NODES + 1):
-        border = low + node * step
-        current = [_cdf((border - means[i]) / sds[i]) for i in active]
-        middle = [(a + b) / 2.0 for a, b in zip(previous, current, strict=True)]
-        before = 1.0
-        for k, value in enumerate(middle):
-            mass = current[k] - previous[k]
-            if mass > 0.0:
-                totals[k] += mass * before * math.prod(middle[k + 1 :])
-            before *= value
-        previous = current
+    # much smaller than a cell. Twice every cdf and cell mean: the common factor cancels.
+    borders = [low + node * step for node in range(_NODES + 1)]
+    masses, middles = [], []
+    for i in active:
+        unit = _SQRT_HALF / sds[i]
+        cdf = [math.erfc((means[i] - border) * unit) for border in borders]
+        masses.append([b - a for a, b in pairwise(cdf)])
+        middles.append([(a + b) / 4.0 for a, b in pairwise(cdf)])
+    totals = _masses_times_the_others(masses, middles)
     total = math.fsum(totals)
     if total <= 0.0:
         found[max(active, key=lambda i: means[i])] = 1.0
@@ -157,5 +150,16 @@ def probability_best(means: Sequence[float], deviations: Sequence[float]) -> lis
     return found
 
 
-def _cdf(z: float) -> float:
-    return 0.5 * math.erfc(-z * 0.7071067811865476)
+def _masses_times_the_others(
+    masses: Sequence[Sequence[float]], middles: Sequence[Sequence[float]]
+) -> list[float]:
+    """Return per action the sum over cells of its mass times every other action's middle."""
+    after = [[1.0] * _NODES]
+    for middle in reversed(middles[1:]):
+        after.append([a * b for a, b in zip(after[-1], middle, strict=True)])
+    before = [1.0] * _NODES
+    totals = []
+    for mass, middle, rest in zip(masses, middles, reversed(after), strict=True):
+        totals.append(sum([m * b * r for m, b, r in zip(mass, before, rest, strict=True)]))
+        before = [a * b for a, b in zip(before, middle, strict=True)]
+    return totals

@@ -24,9 +24,7 @@ def upgrade() -> None:
         sa.Column("window_start", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("reserved_nusd", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("settled_nusd", sa.BigInteger(), server_default="0", nullable=False),
-        sa.CheckConstraint(
-            "\"window\" IN ('day', 'month', 'total')", name=op.f("ck_spend_window")
-        ),
+        sa.CheckConstraint("\"window\" IN ('day', 'month', 'total')", name=op.f("ck_spend_window")),
         sa.CheckConstraint("reserved_nusd >= 0", name=op.f("ck_spend_reserved")),
         sa.PrimaryKeyConstraint("subject", "window", "window_start", name=op.f("pk_spend")),
     )

@@ -81,6 +81,14 @@ def test_a_kept_key_that_is_refused_is_replaced(
     assert kept.stat().st_mode & 0o777 == 0o600
 
 
+def test_the_key_asks_for_more_than_an_ordinary_application_gets(
+    settings: ReplaySettings, system: FakeSystem
+) -> None:
+    assert run_replay(replace(settings, requests=1)) == 0
+    [asked] = [call.body for call in system.calls if call.path == "/api/keys"]
+    assert asked["rpm"] == 60_000
+
+
 def test_a_new_key_that_is_refused_as_well_ends_the_run(
     settings: ReplaySettings, system: FakeSystem, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
@@ -20,12 +21,22 @@ STRATEGIES = st.sampled_from(["greedy", "epsilon_greedy", "inverse_gap", "thomps
 MODELS = ("a", "b", "c")
 UNIT = st.floats(0, 1)
 
+# Old vectors, none at all, and prompts in several scripts.
+VECTORS = (
+    (),
+    (1.0, 2.0),
+    *(
+        tuple(featurise(text, None, "L3", NOW).tolist())
+        for text in ("", "What is 2 + 2?", "안녕하세요", "🔥" * 20, "def f(x):\n    return x")
+    ),
+)
+
 feedbacks = st.builds(
     FeedbackObservation,
     level=st.sampled_from(LEVELS),
     task_type=st.sampled_from([None, "t", "u"]),
     model=st.sampled_from(MODELS),
-    features=st.just(()),
+    features=st.sampled_from(VECTORS),
     quality=UNIT,
     propensity=st.floats(0.001, 1),
     at=st.integers(-1000, 1000).map(lambda m: NOW + timedelta(minutes=m)),
@@ -68,6 +79,8 @@ def test_folds_commute_and_associate_exactly(rows: list[Observation], data: st.D
     assert LearnerState.empty().fold(shuffled) == whole
     assert LearnerState.empty().fold(shuffled[:cut]).fold(shuffled[cut:]) == whole
     assert LearnerState.from_json(whole.to_json()) == whole
+    judged = [row for row in rows if isinstance(row, FeedbackObservation) and len(row.features) > 2]
+    assert sum(near.n for near in whole.near.values()) == len(judged)
 
 
 @given(
@@ -164,3 +177,40 @@ def test_an_impossible_action_is_never_drawn(weights: list[float], seed: int) ->
 def test_every_text_has_the_same_features_twice(text: str) -> None:
     first = featurise(text, None, None, NOW)
     assert first.tobytes() == featurise(text, None, None, NOW).tobytes()
+
+
+@given(
+    weights=st.lists(st.floats(0, 1), min_size=1, max_size=8).filter(lambda w: sum(w) > 0.01),
+    start=st.integers(0, 2**62),
+)
+@settings(max_examples=3, deadline=None)
+def test_the_propensity_is_the_sampling_frequency_within_its_error_over_100000_draws(
+    weights: list[float], start: int
+) -> None:
+    probabilities = [w / math.fsum(weights) for w in weights]
+    counts = Counter(draw(probabilities, seed) for seed in range(start, start + 100_000))
+    for index, p in enumerate(probabilities):
+        error = 4.5 * math.sqrt(p * (1.0 - p) / 100_000) + 1e-12
+        assert abs(counts[index] / 100_000 - p) <= error
+
+
+@given(
+    text=st.sampled_from(
+        ["", " ", "\x00", "🔥👩‍👩‍👧‍👦" * 9, "안녕하세요 " * 30, "x" * 200_000, "\ud800"]
+    )
+    | st.text(max_size=300),
+    rows=st.lists(feedbacks, max_size=15),
+    strategy=STRATEGIES,
+)
+@settings(deadline=None)
+def test_any_prompt_is_decided_with_whole_probabilities_even_where_no_price_is_known(
+    text: str, rows: list[Observation], strategy: str
+) -> None:
+    unpriced = [ModelCard(model, None, None, 1_000_000) for model in MODELS]
+    snapshot = make_snapshot(*unpriced, learner=LearnerState.empty().fold(rows), strategy=strategy)
+    decision = decide(make_context(text, task_type=None), snapshot, seed=3, now=NOW)
+    assert abs(math.fsum(c.probability for c in decision.candidates) - 1.0) <= 1e-12
+    for candidate in decision.candidates:
+        assert candidate.quality is not None and 0.0 <= candidate.quality <= 1.0
+        assert candidate.cost_usd is not None and candidate.cost_usd > 0.0
+        assert "price unknown" in candidate.flags

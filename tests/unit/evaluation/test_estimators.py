@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import doctest
+import functools
 import importlib
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
 
-from shared.routing import evaluation
 from shared.routing.evaluation import (
-    bootstrap_interval,
     direct_method,
     doubly_robust,
     effective_sample_size,
-    empirical_bernstein_interval,
     importance_weights,
     inverse_propensity,
     overlap_report,
     self_normalized,
+    weight_cap_of,
 )
+from shared.routing.intervals import bootstrap_interval, empirical_bernstein_interval
 from shared.routing.reward_model import ESTIMATORS, LoggedDecisions, cross_fit, estimates_of
 
 
@@ -54,7 +55,9 @@ def logged_of(log: dict[str, Any], n_features: int = 2) -> LoggedDecisions:
     )
 
 
-@pytest.mark.parametrize("module", ["evaluation", "sequences", "convergence", "reward_model"])
+@pytest.mark.parametrize(
+    "module", ["evaluation", "intervals", "sequences", "convergence", "reward_model"]
+)
 def test_the_examples_in_the_docstrings_hold(module: str) -> None:
     assert doctest.testmod(importlib.import_module(f"shared.routing.{module}")).failed == 0
 
@@ -114,7 +117,7 @@ def test_dm_and_dr_equal_the_formula_written_as_loops(cap: float | None) -> None
 def test_leaving_one_out_in_closed_form_equals_leaving_one_out() -> None:
     log = make_log(60, 7)
     logged = logged_of(log, 0)
-    ours = cross_fit(logged, 4).q_hat
+    ours = cross_fit(logged, log["target"]).q_hat
     for i in (0, 17, 59):
         changed = logged.rewards.copy()
         changed[i] = ours[i, logged.actions[i]]
@@ -123,7 +126,7 @@ def test_leaving_one_out_in_closed_form_equals_leaving_one_out() -> None:
             LoggedDecisions(
                 changed, logged.actions, logged.propensities, logged.groups, logged.features
             ),
-            4,
+            log["target"],
         )
         assert again.q_hat[i] == pytest.approx(ours[i], abs=1e-9)
         assert again.residuals[i] == pytest.approx(0.0, abs=1e-9)
@@ -137,15 +140,75 @@ def test_the_estimators_find_a_known_truth() -> None:
         assert estimate.value == pytest.approx(log["truth"], abs=0.03)
 
 
-@pytest.mark.parametrize("name", ["snips", "dr", "dr_clipped"])
-def test_95_percent_intervals_cover_93_to_97_percent(name: str) -> None:
-    inside = 0
-    runs = 1_000
+@functools.cache
+def coverage_of_95_percent_intervals(n: int, runs: int = 600) -> dict[str, float]:
+    """Share of simulated logs of n decisions whose interval holds the truth, by estimator."""
+    inside = Counter[str]()
     for seed in range(runs):
-        log = make_log(1_000, seed)
-        found = estimates_of(logged_of(log), log["target"], resamples=400, seed=seed)[name]
-        inside += found.lower <= log["truth"] <= found.upper
-    assert 0.93 <= inside / runs <= 0.97
+        log = make_log(n, seed)
+        for name, found in estimates_of(
+            logged_of(log), log["target"], resamples=400, seed=seed
+        ).items():
+            inside[name] += found.lower <= log["truth"] <= found.upper
+    return {name: inside[name] / runs for name in ESTIMATORS}
+
+
+@pytest.mark.parametrize("n", [500, 2_000])
+@pytest.mark.parametrize("name", ["snips", "dr", "dr_clipped"])
+def test_95_percent_intervals_cover_93_to_97_percent(name: str, n: int) -> None:
+    assert 0.93 <= coverage_of_95_percent_intervals(n)[name] <= 0.97
+
+
+def test_a_cap_that_cuts_away_what_the_model_gets_wrong_widens_the_interval() -> None:
+    # The target's action is worth much more where it is rarely shown, which no group tells.
+    rng = np.random.default_rng(3)
+    n = 4_000
+    rare = rng.random(n) < 0.3
+    chance = np.where(rare, 0.02, 0.98)
+    actions = (rng.random(n) < chance).astype(np.int64)
+    logged = LoggedDecisions(
+        rewards=np.where(rare & (actions == 1), 5.0, 0.0),
+        actions=actions,
+        propensities=np.where(actions == 1, chance, 1.0 - chance),
+        groups=np.zeros(n, dtype=np.int64),
+        features=np.zeros((n, 0)),
+    )
+    target = np.tile([0.0, 1.0], (n, 1))
+    truth = 5.0 * float(rare.mean())
+    found = estimates_of(logged, target, weight_cap=1.5, resamples=200)["dr_clipped"]
+    assert abs(found.value - truth) > 0.5
+    assert found.lower <= truth <= found.upper
+
+
+def test_the_cap_grows_with_the_log_but_slower_than_a_weight_could_dominate() -> None:
+    assert weight_cap_of(10) == 2.0
+    assert weight_cap_of(40_000) == pytest.approx(2.0 * weight_cap_of(10_000))
+    log = make_log(900, 4)
+    by_default, by_hand = (
+        estimates_of(logged_of(log), log["target"], weight_cap=cap, resamples=100)["dr_clipped"]
+        for cap in (None, weight_cap_of(900))
+    )
+    assert by_default == by_hand
+
+
+def test_the_models_own_estimates_are_those_of_the_formulas() -> None:
+    log = make_log(400, 8)
+    q_hat = cross_fit(logged_of(log), log["target"]).q_hat
+    found = estimates_of(logged_of(log), log["target"], resamples=100)
+    arguments = (log["rewards"], log["actions"], log["propensities"], q_hat, log["target"])
+    assert found["dm"].value == pytest.approx(direct_method(q_hat, log["target"]), abs=1e-12)
+    assert found["dr"].value == pytest.approx(doubly_robust(*arguments), abs=1e-12)
+    capped = doubly_robust(*arguments, weight_cap=weight_cap_of(400))
+    assert found["dr_clipped"].value == pytest.approx(capped, abs=1e-12)
+
+
+def test_the_task_is_part_of_the_context() -> None:
+    log = make_log(4_000, 2)
+    fit = cross_fit(logged_of(log, 0), log["target"])
+    means = np.random.default_rng(99).uniform(0.2, 0.9, (3, 4))
+    for group in range(3):
+        predicted = fit.q_hat[log["groups"] == group].mean(axis=0)
+        assert predicted == pytest.approx(means[group], abs=0.12)
 
 
 def test_empirical_bernstein_never_covers_too_little() -> None:
@@ -192,7 +255,3 @@ def test_impossible_input_is_refused(call: Any) -> None:
 def test_equal_terms_have_an_interval_of_no_width() -> None:
     assert bootstrap_interval([0.25] * 10) == (0.25, 0.25)
     assert effective_sample_size([0.0, 0.0]) == 0.0
-
-
-def test_the_default_cap_is_what_the_module_says() -> None:
-    assert evaluation.WEIGHT_CAP == 15.0

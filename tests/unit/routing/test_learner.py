@@ -231,7 +231,8 @@ def test_the_state_does_not_grow_with_the_number_of_task_tags() -> None:
 
 def test_damaged_states_are_refused() -> None:
     data = LearnerState.empty().fold([make_feedback()]).to_json()
-    with pytest.raises(ValueError, match="damaged"):
-        LearnerState.from_json({**data, "table": "AAAA"})
+    for name in ("keys", "qualities", "serving", "cells", "scatter", "near_scatter"):
+        with pytest.raises(ValueError, match="damaged"):
+            LearnerState.from_json({**data, name: "AAAA"})
     with pytest.raises(ValueError, match="unknown level"):
         LearnerState.from_json({**data, "tasks": [["L9", "x"]]})

@@ -1,0 +1,72 @@
+"""The same decision, bit for bit, on every processor and in every process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Teaches a learner from prompts whose quality depends on task, model and text, decides for prompts
+# with and without a task, and prints the state's and every decision's digest.
+_SCRIPT = """
+import hashlib, json
+from dataclasses import astuple
+from shared.routing.decide import decide
+from shared.routing.learner import LearnerState
+from tests.unit.routing.scenes import *
+
+TEXTS = [f"Tom has {i} apples and buys {i % 7} more. How many?" for i in range(100)]
+TEXTS += [f"Who wrote book number {i}?" for i in range(60)]
+TEXTS += ["\\uc548\\ub155 " * i for i in range(40)]
+rows = [
+    make_feedback(card.id, ((i * 7 + j * 3) % 11) / 10, task=f"t{i % 3}" if i % 2 else None,
+                  features=features_of(text), minutes=i)
+    for i, text in enumerate(TEXTS)
+    for j, card in enumerate((SMALL, MIDDLE, LARGE))
+]
+learner = LearnerState.empty().fold(rows)
+found = [hashlib.sha256(json.dumps(learner.to_json()).encode()).hexdigest()]
+for strategy in ("epsilon_greedy", "inverse_gap", "thompson"):
+    snapshot = make_snapshot(learner=learner, strategy=strategy)
+    for i, text in enumerate(TEXTS[::5]):
+        task = f"t{i % 3}" if i % 2 else None
+        chosen = decide(make_context(text, task_type=task, level="L3"), snapshot, seed=i, now=NOW)
+        found.append(repr(astuple(chosen)))
+print(hashlib.sha256("".join(found).encode()).hexdigest())
+"""
+
+
+def digest(**environment: str) -> str:
+    done = subprocess.run(  # the interpreter that runs the tests, on a fixed script
+        [sys.executable, "-c", _SCRIPT],
+        env={**os.environ, "PYTHONPATH": ".", "PYTHONWARNINGS": "ignore", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def here() -> str:
+    return digest(PYTHONHASHSEED="0")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONHASHSEED": "4711"},
+        {"OPENBLAS_CORETYPE": "Nehalem"},
+        {"OPENBLAS_CORETYPE": "Sandybridge"},
+        {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": "1"},
+        {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR"},
+        {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL", "OPENBLAS_CORETYPE": "Nehalem"},
+    ],
+    ids=lambda environment: " ".join(f"{k}={v}" for k, v in environment.items()),
+)
+def test_another_processor_learns_and_decides_the_same_bits(
+    here: str, environment: dict[str, str]
+) -> None:
+    assert digest(**environment) == here

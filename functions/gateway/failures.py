@@ -47,11 +47,10 @@ def failure_of(
 
 def _without(said: dict[str, Any], secrets: Collection[str]) -> dict[str, Any]:
     hidden = dict(said)
-    for name, value in said.items():
-        for secret in secrets:
-            if secret and isinstance(value, str):
-                value = value.replace(secret, _HIDDEN)  # noqa: PLW2901
-        hidden[name] = value
+    for secret in filter(None, secrets):
+        for name, value in hidden.items():
+            if isinstance(value, str):
+                hidden[name] = value.replace(secret, _HIDDEN)
     return hidden
 
 

@@ -94,6 +94,8 @@ class Reply:
         self.patience = patience
         self._headers = {name.lower(): value for name, value in response.headers}
         self._response = response
+        # What was sent to prove who we are: some providers repeat it in their complaints.
+        self.credential = ""
 
     def header(self, name: str) -> str | None:
         """Return a header's value by its lower-case name; of repeated ones the last."""

@@ -100,8 +100,11 @@ def post(
     """Post ``payload``, with the upstream's name of the model, and return the open reply."""
     endpoint = _endpoint(upstream.provider, upstream.base_url, path)
     content = _ENCODE({**payload, "model": upstream.upstream_name}).encode()
-    headers = (*endpoint.headers, *_authorization(upstream.secret_ref, endpoint.auth))
-    return client.post(endpoint.url, headers, content, deadline)
+    proof = _authorization(upstream.secret_ref, endpoint.auth)
+    reply = client.post(endpoint.url, (*endpoint.headers, *proof), content, deadline)
+    if proof:
+        reply.credential = proof[0][1].decode("latin-1").rpartition(" ")[2]
+    return reply
 
 
 def read_all(reply: Reply) -> bytes:
@@ -152,10 +155,19 @@ def refused(reply: Reply, document: dict[str, Any] | None) -> UpstreamCallError:
         class_of_answer(reply.status, document),
         f"answered {reply.status}",
         status=reply.status,
-        body=document,
+        body=_without(reply.credential, document),
         retry_after_s=retry_after_s(reply.header, time.time()),
         should_retry={"true": True, "false": False}.get(advice or ""),
     )
+
+
+def _without(credential: str, document: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return a provider's complaint, which callers read, without our key to it."""
+    if document is None or not credential:
+        return document
+    said, key = _ENCODE(document), _ENCODE(credential)[1:-1]
+    cleaned: dict[str, Any] = _DECODE(said.replace(key, "[removed]"))  # type: ignore[assignment]
+    return cleaned
 
 
 def parse(content: bytes) -> object:

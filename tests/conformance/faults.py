@@ -195,7 +195,8 @@ FAULTS = (
     _fault("stream: no [DONE]", stream(*BEGUN, finish(), usage(5, 2)), "", None, "served", 1),
     _fault("stream: no [DONE], cut after finishing", stream(*BEGUN, finish(), finish_connection),
            "", None, "served", 1),
-    _fault("stream: no finish_reason", stream(*BEGUN, DONE), "", None, "served", 1),
+    # A proxy whose own upstream broke off ends like this too: it must not pass for a whole answer.
+    _fault("stream: no finish_reason", stream(*BEGUN, DONE), "cut", None, "broken"),
     _fault("stream: comments and an odd chunk between",
            stream(COMMENT, *BEGUN, COMMENT, chunk({"delta": {}}), finish(), DONE), "", None,
            "served", 1),

@@ -187,6 +187,8 @@ FAULTS = (
            "rate-limited", None, "broken"),
     _fault("stream: garbage in the middle", stream(*BEGUN, GARBAGE, delta("a time"), DONE),
            "malformed", None, "broken"),
+    # What a proxy says whose own provider broke off: an end that nobody gave a reason for.
+    _fault("stream: [DONE] in the middle", stream(*BEGUN, DONE), "cut", None, "broken"),
     # Odd, but an answer.
     _fault("finished by the content filter",
            completion({"role": "assistant", "content": "Once"}, "content_filter",

@@ -44,7 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what can be chosen."""
     parser.add_argument("--seconds", type=float, default=2.0, help="per visit (default 2)")
     parser.add_argument("--rounds", type=int, default=5, help="visits per level (default 5)")
-    parser.add_argument("--stream", action="store_true", help="streams instead of whole answers")
     parser.add_argument("--rival", choices=["litellm"], help="install and start this rival")
     folder = Path(tempfile.gettempdir()) / "davinci-rival"
     parser.add_argument("--rival-folder", type=Path, default=folder, help="where to install it")
@@ -140,7 +139,7 @@ def _compare(
     hosts = {"direct": model, "davinci": ours} | ({"rival": rival} if rival else {})
     for name, host in hosts.items():
         say(f"warming up: {name}")
-        _load(host, connections=4, seconds=_FIRST_S, is_stream=given.stream)
+        _load(host, connections=4, seconds=_FIRST_S)
     levels: dict[str, dict[str, Any]] = {}
     cpu: dict[str, dict[str, dict[str, float]]] = {}
     for level in LEVELS:
@@ -148,7 +147,7 @@ def _compare(
         before = {name: host.cpu_seconds() for name, host in hosts.items() if host.pid}
         for turn in range(given.rounds):
             for name in _rotated(tuple(hosts), turn):
-                seen = _load(hosts[name], level, given.seconds, is_stream=given.stream)
+                seen = _load(hosts[name], level, given.seconds)
                 visits[name].append(seen)
         levels[str(level)] = _summary(visits)
         cpu[str(level)] = {
@@ -232,14 +231,12 @@ def _soak(host: Host, n_requests: int) -> dict[str, Any]:
     }
 
 
-def _load(
-    host: Host, connections: int, seconds: float, *, is_stream: bool = False
-) -> dict[str, Any]:
+def _load(host: Host, connections: int, seconds: float) -> dict[str, Any]:
     """Send requests closed-loop from a process of its own; return what it saw."""
     order = {
         "port": host.port, "path": _PATH, "connections": connections, "seconds": seconds,
         "headers": {"authorization": f"Bearer {host.key}"}, "rate": None, "warmup_s": _WARMUP_S,
-        "bodies": _bodies(host.model, is_stream=is_stream),
+        "bodies": _bodies(host.model),
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "infra.bench.load_client"],
@@ -249,11 +246,10 @@ def _load(
     return seen
 
 
-def _bodies(model: str, *, is_stream: bool) -> list[str]:
+def _bodies(model: str) -> list[str]:
     """Return requests with recorded prompts, the same for everyone."""
-    more = {"stream": True} if is_stream else {}
     return [
-        json.dumps({"model": model, "messages": [{"role": "user", "content": prompt}], **more})
+        json.dumps({"model": model, "messages": [{"role": "user", "content": prompt}]})
         for prompt, _task in prompts(load_traffic(), _N_BODIES)
     ]
 

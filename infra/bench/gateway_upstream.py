@@ -1,8 +1,8 @@
 """A loopback model that answers at once: what a gateway adds is measured against it.
 
 ``python -m infra.bench.gateway_upstream`` serves OpenAI's chat completions on a free port, which it
-prints, until its standard input closes. It reads a request only as far as it must (is it whole, is
-it a stream), so that its own time is small against what is measured.
+prints, until its standard input closes. It reads a request only as far as it must (is it whole?),
+so that its own time is small against what is measured.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from typing import Any, cast
+from typing import cast
 
 _TEXT = "Paris is the capital of France, and has been for most of its history."
 _USAGE = {"prompt_tokens": 24, "completion_tokens": 16, "total_tokens": 40}
@@ -27,32 +27,11 @@ def _whole_answer() -> bytes:
             "usage": _USAGE,
         }
     ).encode()  # fmt: skip
-    return _head("application/json", f"content-length: {len(body)}") + body
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    return head.encode() + _END_OF_HEAD + body
 
 
-def _streamed_answer() -> bytes:
-    def event(choices: list[dict[str, Any]], **more: Any) -> bytes:
-        body = {
-            "id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1_700_000_000,
-            "model": "bench", "choices": choices, **more,
-        }  # fmt: skip
-        return b"data: " + json.dumps(body).encode() + b"\n\n"
-
-    events = [
-        event([{"index": 0, "delta": {"content": word + " "}, "finish_reason": None}])
-        for word in _TEXT.split(" ")
-    ]
-    events.append(event([{"index": 0, "delta": {}, "finish_reason": "stop"}]))
-    events += [event([], usage=_USAGE), b"data: [DONE]\n\n"]
-    parts = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in events)
-    return _head("text/event-stream", "transfer-encoding: chunked") + parts + b"0\r\n\r\n"
-
-
-def _head(content_type: str, framing: str) -> bytes:
-    return f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n{framing}\r\n\r\n".encode()
-
-
-_WHOLE, _STREAMED = _whole_answer(), _streamed_answer()
+_ANSWER = _whole_answer()
 
 
 class Model(asyncio.Protocol):
@@ -67,23 +46,23 @@ class Model(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while self._transport is not None and (body := self._take_request()) is not None:
-            is_stream = b'"stream":true' in body or b'"stream": true' in body
-            self._transport.write(_STREAMED if is_stream else _WHOLE)
+        while self._transport is not None and self._take_request():
+            self._transport.write(_ANSWER)
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._transport = None
 
-    def _take_request(self) -> bytes | None:
+    def _take_request(self) -> bool:
+        """Remove the first request if it is whole; say whether it was."""
         head, end, rest = self._buffer.partition(_END_OF_HEAD)
         start = head.lower().find(b"content-length:")
         if not end or start < 0:
-            return None
+            return False
         length = int(head[start + 15 :].split(b"\r\n", 1)[0])
         if len(rest) < length:
-            return None
+            return False
         self._buffer = rest[length:]
-        return rest[:length]
+        return True
 
 
 async def serve() -> None:

@@ -22,7 +22,7 @@ from shared.config import Settings
 from shared.db.prepared import Prepared
 from shared.db.tables import decisions, in_flight
 from shared.decisions.snapshot import World
-from shared.errors import ConflictError, FieldError, InvalidInputError
+from shared.errors import ConflictError, FieldError, InvalidInputError, UnavailableError
 from shared.events.contracts import NeuralRouteCompletedV1
 from shared.events.outbox import outbox_row, parameters_of, write_with_event
 from shared.kit.ids import DECISION, floor_at, instant_of, to_text, uuid7
@@ -31,6 +31,7 @@ from shared.routing.eligibility import NoEligibleModelError
 from shared.routing.types import Candidate, Context, Decision, RoutingPolicy, Snapshot
 
 _SESSION_MEMORY = timedelta(hours=1)
+_ASK_AGAIN_S = 5
 _CANDIDATE = tuple(field.name for field in fields(Candidate))
 _facts_of = attrgetter(*_CANDIDATE)
 _INSERT = write_with_event(decisions)
@@ -53,6 +54,12 @@ class NoEligibleModelProblemError(ConflictError):
     """Every registered model was removed by a constraint; says which and what to relax."""
 
     status, code, title = 422, "no-eligible-model", "No eligible model"
+
+
+class ModelsDownError(UnavailableError):
+    """Every model that could serve this is down; one of them may be back soon."""
+
+    code, title = "models-down", "Every suitable model is down"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +160,16 @@ def decide_or_explain(
     ------
     NoEligibleModelProblemError
         With every model's reason and the constraint to relax.
+    ModelsDownError
+        If nothing but that they are down excludes most of them.
     """
     try:
         return decide(context, snapshot, seed=seed, now=now)
     except NoEligibleModelError as error:
         reasons = [FieldError(f"model:{m}", "; ".join(why)) for m, why in error.reasons.items()]
+        if error.constraint == "health":
+            headers = {"Retry-After": str(_ASK_AGAIN_S)}
+            raise ModelsDownError(str(error), errors=reasons, headers=headers) from error
         raise NoEligibleModelProblemError(str(error), errors=reasons) from error
 
 

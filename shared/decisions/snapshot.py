@@ -20,6 +20,7 @@ from shared.db.tables import learner_states, models, policies, policy_versions, 
 from shared.decisions.cards import cards_id, keep_cards
 from shared.errors import ConflictError, NotFoundError
 from shared.kit.clock import utc_now
+from shared.providers.breaker import open_breakers
 from shared.providers.upstream import Upstream
 from shared.routing.learner import LearnerState
 from shared.routing.types import Level, ModelCard, RoutingPolicy, Snapshot
@@ -119,7 +120,7 @@ def _read_version(connection: sa.Connection) -> tuple[Any, ...]:
         _fingerprint(policies),
         sa.select(sa.func.max(learner_states.c.version)).scalar_subquery(),
     )
-    return tuple(connection.execute(sa.select(*columns)).one())
+    return (*connection.execute(sa.select(*columns)).one(), open_breakers(connection))
 
 
 def _fingerprint(table: sa.Table) -> sa.ScalarSelect[Any]:
@@ -136,7 +137,7 @@ def _read_world(
     previous: World | None,
     spent: Mapping[Level, float],
 ) -> World:
-    cards, upstreams = _read_models(connection)
+    cards, upstreams = _read_models(connection, open_now=version[3])
     active, default = _read_policies(connection)
     learner_version = version[2] or 0
     if previous is not None and previous.learner_version == learner_version:
@@ -151,7 +152,9 @@ def _read_world(
     )  # fmt: skip
 
 
-def _read_models(connection: sa.Connection) -> tuple[tuple[ModelCard, ...], Mapping[str, Upstream]]:
+def _read_models(
+    connection: sa.Connection, open_now: frozenset[str]
+) -> tuple[tuple[ModelCard, ...], Mapping[str, Upstream]]:
     in_force = current_prices()
     rows = connection.execute(
         sa.select(models, in_force.c.input_usd_per_mtok, in_force.c.output_usd_per_mtok)
@@ -167,7 +170,8 @@ def _read_models(connection: sa.Connection) -> tuple[tuple[ModelCard, ...], Mapp
             max_tokens_out=row.max_tokens_out,
             modalities=frozenset(row.modalities),
             region=row.region,
-            health=row.status,
+            # A model whose breaker is open would only be refused after it was chosen.
+            health="down" if row.id in open_now else row.status,
             enabled=row.enabled,
         )
         for row in rows

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
-from shared.db.tables import outbox
+from shared.db.tables import breakers, outbox
 from tests.fakes.lambda_client import LambdaClient, invoke_worker
 from tests.fakes.upstream import FakeUpstream, answer, hang_up, status
 
@@ -174,3 +174,23 @@ def test_history_pages_show_every_decision_once(client: LambdaClient) -> None:
         if cursor is None:
             break
     assert seen == ids[::-1]
+
+
+def test_a_model_whose_breaker_is_open_is_not_chosen_until_it_may_be_tried(
+    client: LambdaClient, upstream: FakeUpstream, engine: sa.Engine
+) -> None:
+    upstream.behaviours = {"small": status(401)}  # a bad key opens at once, and for long
+    first = client.post("/v1/chat/completions", {**CHAT, "model": "test/small"})
+    assert first.status >= 400
+    for _ in range(3):
+        decision = client.post("/api/neural/route", {"prompt": "Is 17 a prime number?"}).json()
+        assert decision["model"] == "test/large"
+        (small,) = [c for c in decision["candidates"] if c["model"] == "test/small"]
+        assert (small["eligible"], small["why_not"]) == (False, "down")
+    again = client.post("/v1/chat/completions", {**CHAT, "model": "test/small"})
+    assert (again.status, again.headers["retry-after"]) == (503, "5")
+    assert again.json()["error"]["code"] == "models_down"
+    with engine.begin() as connection:
+        connection.execute(sa.update(breakers).values(open_until=sa.func.clock_timestamp()))
+    decision = client.post("/api/neural/route", {"prompt": "Is 17 a prime number?"}).json()
+    assert all(candidate["eligible"] for candidate in decision["candidates"])

@@ -24,7 +24,7 @@ from shared.decisions.process import get_world_cache
 from shared.errors import FieldError
 from shared.events.wake import wake_relay
 from shared.providers.breaker import get_breakers
-from shared.providers.chat import get_client
+from shared.providers.client import get_client
 from shared.schemas.gateway import ChatRequest, EmbeddingsRequest, ListedModel, ModelList
 from shared.spending.budgets import Budget
 from shared.spending.money import to_nusd
@@ -46,8 +46,7 @@ _ANSWERED_HEADERS = {
         "Server-Timing": "Where the time went: auth, decide, db, upstream, total.",
     }.items()
 }
-_ERRORS = openai_errors(400, 401, 403, 404, 409, 413, 415, 422, 429, 502)
-_ERRORS[504] = {**_ERRORS[502], "description": "No model answered in time."}
+_ERRORS = openai_errors(400, 401, 403, 404, 409, 413, 415, 422, 429, 502, 504)
 _STEERED: dict[str, Any] = {
     "parameters": [
         {"name": n, "in": "header", "required": False, "description": text,

@@ -100,7 +100,7 @@ class ChatRelay:
     def interrupt(self) -> None:
         """End a wait for the provider, as the client has left; from any thread."""
         self._is_left = True
-        self._stream.close()
+        self._stream.interrupt()
 
     def close(self) -> None:
         """Leave the provider at once; whoever has not heard the end has left. Idempotent."""

@@ -12,7 +12,7 @@ from infra.local.apps import all_domains
 from shared.config import get_settings
 from shared.db.engine import get_engine
 from shared.decisions.process import get_world_cache
-from shared.providers.chat import get_client
+from shared.providers.client import get_client
 from shared.web.threaded import Threaded
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from shared.observability.tracing import ModelCall, start_call
 from shared.providers.answer import Answer, read_answer
-from shared.providers.client import Reply, UpstreamClient, get_client
+from shared.providers.client import Reply, UpstreamClient
 from shared.providers.deadline import Deadline
 from shared.providers.exchange import (
     ask,
@@ -26,7 +26,7 @@ from shared.providers.presets import preset_of
 from shared.providers.stream import ChatStream
 from shared.providers.upstream import Upstream
 
-__all__ = ["complete_chat", "get_client", "stream_chat"]
+__all__ = ["complete_chat", "stream_chat"]
 
 
 def complete_chat(

@@ -7,6 +7,7 @@ decoding are what a gateway must not do by itself, and they cost half of a reque
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
@@ -94,6 +95,8 @@ class Reply:
         self.patience = patience
         self._headers = {name.lower(): value for name, value in response.headers}
         self._response = response
+        self._lock = threading.Lock()
+        self._is_closed = False
         # What was sent to prove who we are: some providers repeat it in their complaints.
         self.credential = ""
 
@@ -115,8 +118,21 @@ class Reply:
         except _ENGINE_ERRORS as error:
             raise _failure(error, self.patience) from error
 
+    def interrupt(self) -> None:
+        """End the wait of the thread that reads, which then closes; from any thread.
+
+        Closing from another thread would free the descriptor under the reader's eyes, who would
+        then wait for whatever gets its number next.
+        """
+        # After its end the connection may already serve somebody else.
+        with self._lock:
+            if not self._is_closed:
+                self._response.extensions["network_stream"].shut_down()
+
     def close(self) -> None:
         """Give the connection back, or close it if its body was not read to the end. Idempotent."""
+        with self._lock:
+            self._is_closed = True
         self._response.close()
 
 

@@ -85,10 +85,14 @@ class PatientStream(httpcore.NetworkStream):
         except OSError as error:
             raise httpcore.WriteError(str(error)) from error
 
-    def close(self) -> None:
-        # Closing alone would leave a thread that is reading where it is.
+    def shut_down(self) -> None:
+        """End the connection for whoever reads or writes; the descriptor stays until ``close``."""
         with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            # The socket's own: that of a TLS socket also takes TLS away from under a reader.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.shut_down()
         self._socket.close()
 
     def start_tls(

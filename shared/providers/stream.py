@@ -129,6 +129,10 @@ class ChatStream:
         self._tell(self._completion)
         self._finished()
 
+    def interrupt(self) -> None:
+        """End a wait for the next chunk, which then fails; from any thread."""
+        self._reply.interrupt()
+
     def close(self) -> None:
         """Cancel the request at once, or give the finished connection back. Idempotent."""
         self._over()

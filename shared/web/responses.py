@@ -23,6 +23,7 @@ _REASONS = {
     500: "Something failed on our side.",
     502: "The model provider failed.",
     503: "Temporarily unavailable.",
+    504: "No model answered in time.",
 }
 
 

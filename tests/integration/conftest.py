@@ -65,7 +65,7 @@ def _start_over() -> None:
     from shared.config import get_settings
     from shared.db.engine import get_engine
     from shared.decisions.process import get_world_cache
-    from shared.providers.chat import get_client
+    from shared.providers.client import get_client
     from shared.web.callers import forget_cached_credentials
 
     if get_engine.cache_info().currsize:

@@ -331,16 +331,32 @@ def test_a_finished_connection_is_used_again_and_a_canceled_one_is_closed_at_onc
     assert server.hung_up.wait(1.0)
 
 
-def test_a_stream_can_be_canceled_while_it_is_waited_for(
+def test_a_wait_can_be_ended_from_another_thread_at_any_moment(
     client: UpstreamClient, server: ScriptedServer
 ) -> None:
-    stream = open_stream(client, server, stream_of(raw(HEL)[0], then_s=2.0))
-    timer = threading.Timer(0.1, stream.close)
-    timer.start()
-    started_at = time.monotonic()
-    _chunks, failure = broken(stream)
-    timer.join()
-    assert failure.error_class == "cut" and time.monotonic() - started_at < 0.24
+    """Also while the reader is just about to wait: its descriptor must still be its own."""
+    for turn in range(60):
+        stream = open_stream(client, server, stream_of(raw(HEL)[0], then_s=60.0))
+        timer = threading.Timer(turn * 2e-5, stream.interrupt)
+        timer.start()
+        started_at = time.monotonic()
+        _chunks, failure = broken(stream)
+        stream.close()
+        timer.join()
+        assert failure.error_class == "cut" and time.monotonic() - started_at < 5
+
+
+def test_ending_a_wait_after_the_end_does_not_touch_the_next_request(
+    client: UpstreamClient, server: ScriptedServer
+) -> None:
+    first = open_stream(client, server, events(HEL, LO, STOP, DONE))
+    list(first)
+    first.close()
+    second = open_stream(client, server, events(HEL, LO, STOP, DONE))
+    assert server.connections == 0, "it has the connection of the first"
+    first.interrupt()
+    list(second)
+    second.close()
 
 
 def test_what_the_filter_ended_is_whole_and_says_so(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import random
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -344,6 +346,20 @@ def test_a_wait_can_be_ended_from_another_thread_at_any_moment(
         stream.close()
         timer.join()
         assert failure.error_class == "cut" and time.monotonic() - started_at < 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors are counted in /proc")
+def test_ending_a_wait_leaves_the_descriptor_to_the_reader(
+    client: UpstreamClient, server: ScriptedServer
+) -> None:
+    """Freed by another thread, its number may be somebody else's when the reader waits on it."""
+    stream = open_stream(client, server, stream_of(raw(HEL)[0], then_s=60.0))
+    held = [fd for fd in Path("/proc/self/fd").iterdir() if fd.is_socket()]
+    stream.interrupt()
+    assert [fd for fd in Path("/proc/self/fd").iterdir() if fd.is_socket()] == held
+    broken(stream)
+    stream.close()
+    assert len([fd for fd in Path("/proc/self/fd").iterdir() if fd.is_socket()]) < len(held)
 
 
 def test_ending_a_wait_after_the_end_does_not_touch_the_next_request(

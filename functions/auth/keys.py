@@ -19,7 +19,9 @@ from shared.config import Settings
 from shared.db.rows import AnyRow
 from shared.kit.clock import utc_now
 from shared.kit.ids import KEY, MalformedIdError, floor_at, parse, to_text, uuid7
-from shared.schemas.auth import Budget, Key, KeyCreate, KeyCreated, KeyUsage
+from shared.schemas.auth import Budget, Key, KeyCreate, KeyCreated, KeySpend, KeyUsage
+from shared.spending.budgets import Spent, read_spend
+from shared.spending.money import NUSD_PER_USD
 
 USAGE_DAYS = 30
 _UNUSED = (0, 0, 0.0)
@@ -46,7 +48,7 @@ def create(
         budget_usd=None if budget is None else budget.usd,
         budget_window=None if budget is None else budget.window,
     )
-    key = _key(row, _UNUSED)
+    (key,) = _with_use(connection, [row])
     said = key.model_dump(
         mode="json",
         include={"name", "prefix", "scopes", "labels", "expires_at", "rpm", "tpm", "budget"},
@@ -61,8 +63,7 @@ def list_page(
     """Return a page of keys, newest first, with their usage, and the position after it."""
     rows = repository.list_keys(connection, UUID(before) if before else None, limit + 1)
     more = str(rows[limit - 1].id) if len(rows) > limit else None
-    used = _usage(connection, rows[:limit])
-    return [_key(row, used.get(to_text(KEY, row.id), _UNUSED)) for row in rows[:limit]], more
+    return _with_use(connection, rows[:limit]), more
 
 
 def rotate(
@@ -97,7 +98,7 @@ def rotate(
         connection, actor, "key.rotated", key_id, {"prefix": row.prefix},
         {"prefix": changed.prefix, "overlap_s": overlap_s}, actor.request_id,
     )  # fmt: skip
-    key = _key(changed, _usage(connection, [changed]).get(key_id, _UNUSED))
+    (key,) = _with_use(connection, [changed])
     return KeyCreated(**key.model_dump(), secret=secret)
 
 
@@ -127,14 +128,26 @@ def _locked(connection: sa.Connection, key_id: str) -> AnyRow:
     return row
 
 
-def _usage(connection: sa.Connection, rows: list[AnyRow]) -> dict[str, tuple[int, int, float]]:
+def _with_use(connection: sa.Connection, rows: list[AnyRow]) -> list[Key]:
+    """Return keys with what they were used for and what their budgets have spent."""
     if not rows:
-        return {}
+        return []
     since = floor_at(utc_now() - timedelta(days=USAGE_DAYS))
-    return repository.usage_of(connection, [to_text(KEY, row.id) for row in rows], since)
+    ids = [to_text(KEY, row.id) for row in rows]
+    used = repository.usage_of(connection, ids, since)
+    windows = {
+        id_: row.budget_window
+        for id_, row in zip(ids, rows, strict=True)
+        if row.budget_window is not None
+    }
+    spent = read_spend(connection, windows)
+    return [
+        _key(row, used.get(id_, _UNUSED), spent.get(id_))
+        for id_, row in zip(ids, rows, strict=True)
+    ]
 
 
-def _key(row: AnyRow, used: tuple[int, int, float]) -> Key:
+def _key(row: AnyRow, used: tuple[int, int, float], spent: Spent | None) -> Key:
     requests, tokens, cost_usd = used
     return Key(
         id=to_text(KEY, row.id),
@@ -147,6 +160,13 @@ def _key(row: AnyRow, used: tuple[int, int, float]) -> Key:
         budget=None
         if row.budget_usd is None
         else Budget(usd=row.budget_usd, window=row.budget_window),
+        spend=None
+        if spent is None
+        else KeySpend(
+            since=spent.window_start,
+            spent_usd=spent.settled_nusd / NUSD_PER_USD,
+            held_usd=spent.reserved_nusd / NUSD_PER_USD,
+        ),
         created_by=row.created_by,
         created_at=row.created_at,
         expires_at=row.expires_at,

@@ -26,7 +26,7 @@ from shared.errors import ConflictError, FieldError, InvalidInputError, Unavaila
 from shared.events.contracts import NeuralRouteCompletedV1
 from shared.events.outbox import outbox_row, parameters_of, write_with_event
 from shared.kit.ids import DECISION, floor_at, instant_of, to_text, uuid7
-from shared.routing.decide import decide
+from shared.routing.decide import ROUTER_VERSION, decide
 from shared.routing.eligibility import NoEligibleModelError
 from shared.routing.types import Candidate, Context, Decision, RoutingPolicy, Snapshot
 
@@ -211,6 +211,7 @@ def _request_facts(context: Context) -> dict[str, Any]:
     """Return what an exact replay needs besides the features; no text."""
     limits = context.constraints
     return {
+        "router_version": ROUTER_VERSION,
         "level": context.level,
         "priority": context.priority,
         "max_tokens_out": context.max_tokens_out,

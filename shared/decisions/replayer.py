@@ -12,11 +12,13 @@ from shared.db.rows import AnyRow
 from shared.db.tables import decisions, policies, policy_versions
 from shared.decisions.cards import find_cards
 from shared.projections.learner import state_at
-from shared.routing.decide import replay
+from shared.routing.decide import ROUTER_VERSION, replay
 from shared.routing.types import Constraints, Context, Decision, Snapshot
 from shared.schemas.neural import ReplayOut
 from shared.schemas.policies import PolicyDocument
 
+# Of decisions from before it was stored.
+_UNSAID_VERSION = 1
 _COMPARED = ("model", "propensity", "level", "explored", "why")
 
 
@@ -29,6 +31,10 @@ def replay_decision(connection: sa.Connection, decision_id: UUID) -> ReplayOut:
         If there is no such decision.
     """
     row = connection.execute(sa.select(decisions).where(decisions.c.id == decision_id)).one()
+    version = row.request.get("router_version", _UNSAID_VERSION)
+    if version != ROUTER_VERSION:
+        reason = f"version {version} of the router decided, this release has {ROUTER_VERSION}"
+        return ReplayOut(identical=None, differences=[], impossible=reason)
     try:
         recomputed = replay(
             stored_context(row),

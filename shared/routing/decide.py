@@ -45,7 +45,11 @@ from shared.routing.types import (
     Snapshot,
 )
 
-__all__ = ["NoEligibleModelError", "decide", "replay"]
+__all__ = ["ROUTER_VERSION", "NoEligibleModelError", "decide", "replay"]
+
+# Raised with every change of what is decided from the same context and snapshot. Decisions store
+# it, as only the version that made one can recompute it.
+ROUTER_VERSION: Final = 2
 
 # A degraded upstream fails more often than its record says.
 DEGRADED_QUALITY_FACTOR: Final = 0.8

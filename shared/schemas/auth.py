@@ -137,6 +137,14 @@ class KeyUsage(Response):
     cost_usd: float
 
 
+class KeySpend(Response):
+    """What the budget is measured against, in its running window: the enforced number."""
+
+    since: datetime = Field(description="Begin of the window.")
+    spent_usd: float = Field(ge=0)
+    held_usd: float = Field(ge=0, description="Held for requests in work.")
+
+
 class KeyCreate(Request):
     name: str = Field(min_length=1, max_length=100, pattern=STORABLE, examples=["checkout-service"])
     scopes: list[Scope] = Field(min_length=1, max_length=5, examples=[["chat", "feedback"]])
@@ -162,6 +170,7 @@ class Key(Response):
     rpm: int | None
     tpm: int | None
     budget: Budget | None
+    spend: KeySpend | None = Field(description="Of keys with a budget.")
     created_by: str
     created_at: datetime
     expires_at: datetime | None

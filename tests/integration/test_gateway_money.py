@@ -49,7 +49,7 @@ def settled(books: Books) -> int:
 
 
 def test_a_budget_is_spent_exactly_and_then_refuses(
-    key_with: Callable[..., LambdaClient], upstream: FakeUpstream, books: Books
+    admin: LambdaClient, key_with: Callable[..., LambdaClient], upstream: FakeUpstream, books: Books
 ) -> None:
     upstream.behaviours["large"] = answer("x", prompt_tokens=50, completion_tokens=50)
     client = key_with(MOST_NUSD + 250_000)
@@ -66,6 +66,8 @@ def test_a_budget_is_spent_exactly_and_then_refuses(
     assert settled(books) == 400_000
     assert len(books.rows(decisions)) == 2 and len(upstream.requests) == 2
     books.assert_closed()
+    (key,) = admin.get("/api/keys").json()["items"]
+    assert (key["spend"]["spent_usd"], key["spend"]["held_usd"]) == (0.0004, 0), "as enforced"
     # Who asks for less may still spend what is left.
     assert client.post("/v1/chat/completions", {**ASK, "max_tokens": 1}).status == 200
 

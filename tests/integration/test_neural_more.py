@@ -143,6 +143,18 @@ def test_a_tampered_decision_is_noticed_by_its_replay(
     assert "propensity" in found["replay"]["differences"][0]
 
 
+@pytest.mark.parametrize("stored", [{}, {"router_version": 1}, {"router_version": 999}])
+def test_what_another_version_decided_is_said_not_to_be_recomputable(
+    client: LambdaClient, taught: list[str], engine: sa.Engine, stored: dict[str, int]
+) -> None:
+    without = decisions.c.request.op("-")(sa.literal("router_version"))
+    with engine.begin() as connection:
+        connection.execute(sa.update(decisions).values(request=without.op("||")(stored)))
+    replay = client.get(f"/api/neural/decisions/{taught[3]}", {"replay": "true"}).json()["replay"]
+    assert (replay["identical"], replay["differences"]) == (None, [])
+    assert f"version {stored.get('router_version', 1)} of the router" in replay["impossible"]
+
+
 def test_history_exports_as_csv_page_by_page(client: LambdaClient, taught: list[str]) -> None:
     rows: list[dict[str, str]] = []
     cursor: dict[str, str] = {}

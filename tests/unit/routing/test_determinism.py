@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from shared.routing.decide import ROUTER_VERSION
+
 # Teaches a learner from prompts whose quality depends on task, model and text, decides for prompts
 # with and without a task, and prints the state's and every decision's digest.
 _SCRIPT = """
@@ -27,6 +29,7 @@ rows = [
     for j, card in enumerate((SMALL, MIDDLE, LARGE))
 ]
 learner = LearnerState.empty().fold(rows)
+known = []
 found = [hashlib.sha256(json.dumps(learner.to_json()).encode()).hexdigest()]
 for strategy in ("epsilon_greedy", "inverse_gap", "thompson"):
     snapshot = make_snapshot(learner=learner, strategy=strategy)
@@ -34,11 +37,15 @@ for strategy in ("epsilon_greedy", "inverse_gap", "thompson"):
         task = f"t{i % 3}" if i % 2 else None
         chosen = decide(make_context(text, task_type=task, level="L3"), snapshot, seed=i, now=NOW)
         found.append(repr(astuple(chosen)))
+        said = [f"{c.probability:.9g} {c.utility_usd:.9g}" for c in chosen.candidates]
+        known += [chosen.model, *said]
 print(hashlib.sha256("".join(found).encode()).hexdigest())
+print(hashlib.sha256(" ".join(known).encode()).hexdigest())
 """
 
 
-def digest(**environment: str) -> str:
+def digests(**environment: str) -> list[str]:
+    """Return one of every bit, and one of what was decided, to nine digits."""
     done = subprocess.run(  # the interpreter that runs the tests, on a fixed script
         [sys.executable, "-c", _SCRIPT],
         env={**os.environ, "PYTHONPATH": ".", "PYTHONWARNINGS": "ignore", **environment},
@@ -46,12 +53,12 @@ def digest(**environment: str) -> str:
         text=True,
         check=True,
     )
-    return done.stdout.strip()
+    return done.stdout.split()
 
 
 @pytest.fixture(scope="module")
-def here() -> str:
-    return digest(PYTHONHASHSEED="0")
+def here() -> list[str]:
+    return digests(PYTHONHASHSEED="0")
 
 
 @pytest.mark.parametrize(
@@ -67,6 +74,14 @@ def here() -> str:
     ids=lambda environment: " ".join(f"{k}={v}" for k, v in environment.items()),
 )
 def test_another_processor_learns_and_decides_the_same_bits(
-    here: str, environment: dict[str, str]
+    here: list[str], environment: dict[str, str]
 ) -> None:
-    assert digest(**environment) == here
+    assert digests(**environment) == here
+
+
+def test_who_changes_what_is_decided_raises_the_version(here: list[str]) -> None:
+    """Stored decisions are recomputed by the version that made them, or said not to be."""
+    assert (ROUTER_VERSION, here[1]) == (
+        2,
+        "7d0040916caf436e6dd78294f95043cd4776de3c770a164277f24f980de0b302",
+    )

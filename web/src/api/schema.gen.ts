@@ -1496,6 +1496,8 @@ export interface components {
             rotated_at: string | null;
             rpm: number | null;
             scopes: string[];
+            /** @description Of keys with a budget. */
+            spend: components["schemas"]["KeySpend"] | null;
             tpm: number | null;
             usage: components["schemas"]["KeyUsage"];
         };
@@ -1550,6 +1552,8 @@ export interface components {
             scopes: string[];
             /** @description The key itself, shown this once. */
             secret: string;
+            /** @description Of keys with a budget. */
+            spend: components["schemas"]["KeySpend"] | null;
             tpm: number | null;
             usage: components["schemas"]["KeyUsage"];
         };
@@ -1564,6 +1568,17 @@ export interface components {
              * @default 86400
              */
             overlap_s: number;
+        };
+        /** @description What the budget is measured against, in its running window: the enforced number. */
+        KeySpend: {
+            /** @description Held for requests in work. */
+            held_usd: number;
+            /**
+             * Format: date-time
+             * @description Begin of the window.
+             */
+            since: string;
+            spent_usd: number;
         };
         /** @description Over the last 30 days. */
         KeyUsage: {
@@ -2468,7 +2483,7 @@ export interface components {
                 "application/json": components["schemas"]["OpenAIError"];
             };
         };
-        /** @description Gateway Timeout. */
+        /** @description No model answered in time. */
         OpenAI504Gateway: {
             headers: {
                 "Access-Control-Allow-Origin": components["headers"]["Access-Control-Allow-Origin"];
@@ -3700,6 +3715,11 @@ export interface operations {
                      *           "scopes": [
                      *             "text"
                      *           ],
+                     *           "spend": {
+                     *             "held_usd": 0.0021,
+                     *             "since": "2026-11-22T14:00:00Z",
+                     *             "spent_usd": 0.0021
+                     *           },
                      *           "tpm": 1,
                      *           "usage": {
                      *             "cost_usd": 0.00021,
@@ -3794,6 +3814,11 @@ export interface operations {
                      *         "text"
                      *       ],
                      *       "secret": "dv_local_0000000000000000000000000000001S7u4W",
+                     *       "spend": {
+                     *         "held_usd": 0.0021,
+                     *         "since": "2026-11-22T14:00:00Z",
+                     *         "spent_usd": 0.0021
+                     *       },
                      *       "tpm": 1,
                      *       "usage": {
                      *         "cost_usd": 0.00021,
@@ -3928,6 +3953,11 @@ export interface operations {
                      *         "text"
                      *       ],
                      *       "secret": "dv_local_0000000000000000000000000000001S7u4W",
+                     *       "spend": {
+                     *         "held_usd": 0.0021,
+                     *         "since": "2026-11-22T14:00:00Z",
+                     *         "spent_usd": 0.0021
+                     *       },
                      *       "tpm": 1,
                      *       "usage": {
                      *         "cost_usd": 0.00021,

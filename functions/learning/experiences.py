@@ -52,7 +52,8 @@ def rebuild(connection: sa.Connection, budget_s: float) -> Rebuild:
     newest = repository.newest_state(connection)
     version = newest.version if newest is not None else 0
     state, position = LearnerState.empty(), 0
-    for state, position in refold(connection, version):  # noqa: B007
+    for folded in refold(connection, version):
+        state, position = folded
         if time.monotonic() - started_at > budget_s:
             break
     is_whole = position >= version

@@ -122,6 +122,7 @@ def _start(
         start_new_session=True,
         # Its journal is made for that, and a polite driver would still be writing it when the next
         # run starts.
+        # Run before exec in the child: one system call, safe although we may have threads.
         preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
     )
 

@@ -40,6 +40,7 @@ class Cursor(Pg8000Cursor):  # type: ignore[misc]  # pg8000 has no types
             super().execute(operation, args, stream)
             return self
         try:
+            # As pg8000's own cursor asks it; the lock file pins pg8000.
             if not connection._in_transaction and not connection.autocommit:  # noqa: SLF001
                 connection.execute_simple("begin transaction")
             self._context = connection.execute_unnamed(

@@ -106,6 +106,7 @@ def post_to_local_cloud(url: str, token: str, path: str, body: object) -> Any:
         headers={"content-type": "application/json", "x-davinci-local-token": token},
     )
     try:
+        # The local cloud's address comes from our own settings.
         with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
             content = response.read()
     except (urllib.error.URLError, OSError) as error:

@@ -54,7 +54,9 @@ class Route(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_once(request: Request) -> Response:
-            response = await handle(StrictRequest(request.scope, request.receive, request._send))  # noqa: SLF001
+            # Starlette's own way to make a request of another class out of one.
+            strict = StrictRequest(request.scope, request.receive, request._send)  # noqa: SLF001
+            response = await handle(strict)
             claim: Claim | None = request.scope["state"].get("claim")
             if claim is not None:
                 # The transaction is still open: the answer is kept if and only if it commits.

@@ -44,9 +44,9 @@ async def list_audit(
 ) -> AuditPage:
     """List who changed what, newest first."""
     wanted = AuditFilter(actor, action, resource, since, until)
-    position = decode_cursor("audit", cursor) if cursor else None
+    position = decode_cursor("audit", cursor)
     items, more = audit.list_page(connection, wanted, position, limit)
-    return AuditPage(items=items, next_cursor=encode_cursor("audit", more) if more else None)
+    return AuditPage(items=items, next_cursor=encode_cursor("audit", more))
 
 
 @router.get(

@@ -37,9 +37,9 @@ async def create_key(body: KeyCreate, actor: CurrentActor, connection: Transacti
 )
 async def list_keys(connection: Reader, limit: Limit = 50, cursor: Cursor = None) -> KeyPage:
     """List keys, newest first, without their secrets, with what they were used for."""
-    position = decode_cursor("keys", cursor) if cursor else None
+    position = decode_cursor("keys", cursor)
     items, more = keys.list_page(connection, position, limit)
-    return KeyPage(items=items, next_cursor=encode_cursor("keys", more) if more else None)
+    return KeyPage(items=items, next_cursor=encode_cursor("keys", more))
 
 
 @router.post(

@@ -11,7 +11,7 @@ from shared.db.engine import get_engine, transaction
 from shared.errors import ForbiddenError
 from shared.schemas.auth import PasswordChange, User, UserCreate, UserPage, UserUpdate
 from shared.web.callers import CurrentCaller, forget_cached_credentials
-from shared.web.etag import IfMatch, etag_of
+from shared.web.etag import IfMatch, tagged
 from shared.web.pagination import Cursor, Limit, decode_cursor, encode_cursor
 from shared.web.responses import problems
 from shared.web.routing import Route
@@ -28,9 +28,9 @@ router = APIRouter(tags=["auth"], route_class=Route)
 )
 async def list_users(connection: Reader, limit: Limit = 50, cursor: Cursor = None) -> UserPage:
     """List users, newest first; each one's `revision` in quotes is its ETag."""
-    position = decode_cursor("users", cursor) if cursor else None
+    position = decode_cursor("users", cursor)
     items, more = users.list_page(connection, position, limit)
-    return UserPage(items=items, next_cursor=encode_cursor("users", more) if more else None)
+    return UserPage(items=items, next_cursor=encode_cursor("users", more))
 
 
 @router.post(
@@ -44,7 +44,7 @@ async def create_user(
     body: UserCreate, response: Response, actor: CurrentActor, connection: Transaction
 ) -> User:
     """Create a user, who can log in at once."""
-    return _tagged(response, users.create(connection, body, actor))
+    return tagged(response, users.create(connection, body, actor))
 
 
 @router.patch(
@@ -68,7 +68,7 @@ async def update_user(
     """
     user = users.change(connection, get_settings(), user_id, body, if_match, actor)
     forget_cached_credentials()
-    return _tagged(response, user)
+    return tagged(response, user)
 
 
 @router.delete(
@@ -107,8 +107,3 @@ async def change_password(
             connection, check, claims, body.new_password, actor, current_fits=current_fits
         )
     writes.then(forget_cached_credentials)
-
-
-def _tagged(response: Response, user: User) -> User:
-    response.headers["etag"] = etag_of(user.revision)
-    return user

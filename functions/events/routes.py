@@ -40,7 +40,7 @@ async def list_events(
     cursor: Cursor = None,
 ) -> EventPage:
     """Return events in sequence order, after `after` or the cursor. Sequences are dense."""
-    position = decode_cursor("events", cursor) if cursor else after or 0
+    position = decode_cursor("events", cursor) or after or 0
     events, newest = service.read(connection, position, limit, types or ())
     more = encode_cursor("events", events[-1].sequence) if len(events) == limit else None
     return EventPage(items=events, next_cursor=more, last_sequence=newest)

@@ -104,9 +104,10 @@ async def replay(
     cursor: Cursor = None,
 ) -> Response:
     """Return context, action probabilities, action, propensity and reward of judged decisions."""
-    position = decode_cursor("experiences", cursor) if cursor else 0
+    position = decode_cursor("experiences", cursor) or 0
     found, more = experiences.experiences_after(connection, position, limit)
-    headers = {"x-next-cursor": encode_cursor("experiences", more)} if more is not None else {}
+    following = encode_cursor("experiences", more)
+    headers = {"x-next-cursor": following} if following else {}
     return Response(
         experiences.as_ndjson(found), media_type="application/x-ndjson", headers=headers
     )

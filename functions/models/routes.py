@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Response
 from functions.models import service
 from shared.audit.acting import CurrentActor
 from shared.schemas.models import Model, ModelCreate, ModelPage, ModelUpdate
-from shared.web.etag import IfMatch, etag_of
+from shared.web.etag import IfMatch, tagged
 from shared.web.pagination import Cursor, Limit, decode_cursor, encode_cursor
 from shared.web.responses import problems
 from shared.web.routing import Route
@@ -29,10 +29,8 @@ ModelPath = Annotated[str, Path(max_length=128, examples=["openai/gpt-4o-mini"])
 )
 async def list_models(connection: Reader, limit: Limit = 50, cursor: Cursor = None) -> ModelPage:
     """List registered models by id."""
-    items, more = service.list_page(
-        connection, decode_cursor("models", cursor) if cursor else None, limit
-    )
-    return ModelPage(items=items, next_cursor=encode_cursor("models", more) if more else None)
+    items, more = service.list_page(connection, decode_cursor("models", cursor), limit)
+    return ModelPage(items=items, next_cursor=encode_cursor("models", more))
 
 
 @router.post(
@@ -46,7 +44,7 @@ async def create_model(
     body: ModelCreate, response: Response, actor: CurrentActor, connection: Transaction
 ) -> Model:
     """Register a served model; the router may choose it within two seconds."""
-    return _tagged(response, service.register(connection, body, actor))
+    return tagged(response, service.register(connection, body, actor))
 
 
 @router.get(
@@ -57,7 +55,7 @@ async def create_model(
 )
 async def get_model(model_id: ModelPath, response: Response, connection: Reader) -> Model:
     """Return one model; the ETag is what a change must send back."""
-    return _tagged(response, service.get(connection, model_id))
+    return tagged(response, service.get(connection, model_id))
 
 
 @router.patch(
@@ -75,9 +73,4 @@ async def update_model(
     if_match: IfMatch = None,
 ) -> Model:
     """Change some members; a new price is added to the history."""
-    return _tagged(response, service.change(connection, model_id, body, if_match, actor))
-
-
-def _tagged(response: Response, model: Model) -> Model:
-    response.headers["etag"] = etag_of(model.revision)
-    return model
+    return tagged(response, service.change(connection, model_id, body, if_match, actor))

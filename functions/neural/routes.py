@@ -146,9 +146,9 @@ async def history(
     wanted = service.HistoryFilter(
         since, until, level, model, policy, task_type, caller, min_regret_usd
     )
-    position = decode_cursor("decisions", cursor) if cursor else None
+    position = decode_cursor("decisions", cursor)
     items, more = service.history(connection, wanted, position, limit)
-    following = encode_cursor("decisions", more) if more else None
+    following = encode_cursor("decisions", more)
     if request.state.media_type == "text/csv":
         headers = {"x-next-cursor": following} if following else {}
         return Response(as_csv(items), media_type="text/csv", headers=headers)

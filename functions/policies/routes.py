@@ -23,10 +23,8 @@ router = APIRouter(tags=["policies"], route_class=Route)
 )
 async def list_policies(connection: Reader, limit: Limit = 50, cursor: Cursor = None) -> PolicyPage:
     """List policies with the document in force, newest first."""
-    items, more = service.list_page(
-        connection, decode_cursor("policies", cursor) if cursor else None, limit
-    )
-    return PolicyPage(items=items, next_cursor=encode_cursor("policies", more) if more else None)
+    items, more = service.list_page(connection, decode_cursor("policies", cursor), limit)
+    return PolicyPage(items=items, next_cursor=encode_cursor("policies", more))
 
 
 @router.post(

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Protocol, TypeVar
 
-from fastapi import Header
+from fastapi import Header, Response
 
 from shared.errors import PreconditionFailedError, PreconditionRequiredError
 
 IfMatch = Annotated[str | None, Header(description="ETag of the state that you have seen.")]
+
+
+class Revised(Protocol):
+    """A state that counts its changes."""
+
+    @property
+    def revision(self) -> int: ...
+
+
+_State = TypeVar("_State", bound=Revised)
+
+
+def tagged(response: Response, state: _State) -> _State:
+    """Return ``state``, with its ETag on the response."""
+    response.headers["etag"] = etag_of(state.revision)
+    return state
 
 
 def etag_of(revision: int) -> str:

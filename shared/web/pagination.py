@@ -22,20 +22,27 @@ Cursor = Annotated[
 ]
 
 
-def encode_cursor(collection: str, position: Any) -> str:
-    """Return an opaque cursor for a JSON-able position in the list named ``collection``."""
+def encode_cursor(collection: str, position: Any) -> str | None:
+    """Return an opaque cursor for a JSON-able position in the list named ``collection``.
+
+    None, the position after the last page, has none.
+    """
+    if position is None:
+        return None
     payload = json.dumps(position, separators=(",", ":")).encode()
     return urlsafe_b64encode(_macs(collection, payload)[0] + payload).rstrip(b"=").decode()
 
 
-def decode_cursor(collection: str, cursor: str) -> Any:
-    """Return the position of a cursor that we made for ``collection``.
+def decode_cursor(collection: str, cursor: str | None) -> Any:
+    """Return the position of a cursor that we made for ``collection``; None is the beginning.
 
     Raises
     ------
     InvalidInputError
         If it was altered, or made by somebody else or for another list.
     """
+    if cursor is None:
+        return None
     not_ours = InvalidInputError(
         "The cursor is not one of ours. Start again without it.",
         errors=[FieldError("?cursor", "not a cursor of this API")],

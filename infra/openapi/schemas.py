@@ -101,21 +101,3 @@ def bound(schema: Schema, largest: int) -> None:
                 inner["minimum"] = -EXACT
             if not {"maximum", "exclusiveMaximum"} & set(inner):
                 inner["maximum"] = EXACT
-
-
-def unbounded(schema: Schema) -> list[str]:
-    """Return what a request's schema leaves without a limit: kinds, for a message."""
-    found = []
-    for inner in subschemas(schema):
-        kind = inner.get("type")
-        instant = inner.get("format") == "date-time"
-        if kind == "string" and not instant and not {"enum", "const", "maxLength"} & set(inner):
-            found.append("a string without max_length")
-        elif kind == "array" and not {"maxItems", "prefixItems"} & set(inner):
-            found.append("a list without max_length")
-        elif kind == "integer" and not (
-            {"minimum", "exclusiveMinimum"} & set(inner)
-            and {"maximum", "exclusiveMaximum"} & set(inner)
-        ):
-            found.append("an integer without ge and le")
-    return found

@@ -7,10 +7,8 @@ the SHA-256 of a key is stored: at this entropy a slow hash adds nothing (ASVS 6
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 import zlib
-from collections.abc import Iterator
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM_LENGTH = 30
@@ -36,13 +34,6 @@ def is_well_formed(key: str) -> bool:
         return False
     body, checksum = key[:-_CHECKSUM_LENGTH], key[-_CHECKSUM_LENGTH:]
     return secrets.compare_digest(checksum, _checksum(body))
-
-
-def find_keys(text: str) -> Iterator[str]:
-    """Yield what is an API key in ``text``, such as a log or a commit."""
-    for found in re.finditer(KEY_PATTERN, text):
-        if is_well_formed(found.group()):
-            yield found.group()
 
 
 def hash_key(key: str) -> bytes:

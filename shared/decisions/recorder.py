@@ -168,8 +168,9 @@ def decide_or_explain(
     except NoEligibleModelError as error:
         reasons = [FieldError(f"model:{m}", "; ".join(why)) for m, why in error.reasons.items()]
         if error.constraint == "health":
+            detail = "Every model that could serve this is down. Ask again shortly."
             headers = {"Retry-After": str(_ASK_AGAIN_S)}
-            raise ModelsDownError(str(error), errors=reasons, headers=headers) from error
+            raise ModelsDownError(detail, errors=reasons, headers=headers) from error
         raise NoEligibleModelProblemError(str(error), errors=reasons) from error
 
 

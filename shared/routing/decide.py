@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -381,8 +380,3 @@ def _place(level: Level, source: LevelSource, task: str | None) -> str:
         "default": "the default level",
     }
     return f"{level} ({said[source]})"
-
-
-def without_text(context: Context) -> Context:
-    """Return the context as it may be stored: everything but the prompt."""
-    return replace(context, text="")

@@ -44,16 +44,11 @@ N_FEATURES: Final = len(FEATURE_NAMES)
 FloatArray = NDArray[np.float64]
 
 
-def featurise(text: str, task_type: str | None, level: Level | None, now: datetime) -> FloatArray:
-    """Compute the feature vector of a request.
+def with_level_and_time(text_part: FloatArray, level: Level | None, now: datetime) -> FloatArray:
+    """Complete the text features (shape ``(N_TEXT_FEATURES,)`` or longer) to a full vector.
 
     Parameters
     ----------
-    text
-        Anything, including the empty string, lone surrogates and megabytes.
-    task_type
-        Accepted for symmetry with the learner, which keeps statistics per task; a task tag does
-        not enter the vector, so a new tag never changes its length.
     level
         Sets the level one-hot; None leaves it at zero.
     now
@@ -62,19 +57,14 @@ def featurise(text: str, task_type: str | None, level: Level | None, now: dateti
     Returns
     -------
     ndarray of shape (N_FEATURES,), float64
-        Multiples of 1/1024 in [-8, 8).
+        Multiples of 1/1024 in [-8, 8). A task tag does not enter it, as the learner keeps
+        statistics per task: a new tag never changes the vector's length.
 
     Raises
     ------
     ValueError
         If ``now`` is naive.
     """
-    del task_type
-    return with_level_and_time(text_features(text), level, now)
-
-
-def with_level_and_time(text_part: FloatArray, level: Level | None, now: datetime) -> FloatArray:
-    """Complete the text features (shape ``(N_TEXT_FEATURES,)`` or longer) to a full vector."""
     if now.tzinfo is None:
         raise ValueError("now must be an aware datetime")
     vector = np.zeros(N_FEATURES)
@@ -89,7 +79,9 @@ def with_level_and_time(text_part: FloatArray, level: Level | None, now: datetim
 
 
 def text_features(text: str) -> FloatArray:
-    """Compute the part of the vector that depends on the text alone."""
+    """Compute the part of the vector that depends on the text alone, whatever text it is: the
+    empty string, lone surrogates and megabytes included.
+    """
     raw = text.encode("utf-8", "replace")
     sample = sample_of(raw)
     lower = sample.lower()  # ASCII only: the same under every Unicode version

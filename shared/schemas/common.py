@@ -166,7 +166,6 @@ class OpenAIError(Response):
     error: OpenAIErrorBody
 
 
-Instant = Annotated[datetime, Field(examples=["2026-11-22T14:00:00Z"])]
 _RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})"

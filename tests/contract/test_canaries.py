@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from shared.db.tables import metadata
+from shared.db.tables import breakers, metadata
 from shared.observability.logging import get_logger
 from tests.fakes.lambda_client import Answer, LambdaClient
 from tests.fakes.upstream import FakeUpstream, answer, error
@@ -136,7 +136,7 @@ def test_no_canary_reaches_a_log_or_an_error(
     client = admin.with_token(key)
     _log_in_badly(scene)
     _route_and_judge(scene, client)
-    _serve(scene, client, upstream)
+    _serve(scene, client, upstream, engine)
     _send_nonsense(scene, client)
     with _renamed(engine, "outbox"):
         _provoke_500(scene, client)
@@ -203,7 +203,7 @@ def _route_and_judge(scene: Scene, client: LambdaClient) -> None:
     scene.send("POST", "/api/learning/feedback", {**judged, "thumbs": "up"}, client=client)
 
 
-def _serve(scene: Scene, client: LambdaClient, upstream: FakeUpstream) -> None:
+def _serve(scene: Scene, client: LambdaClient, upstream: FakeUpstream, engine: sa.Engine) -> None:
     for name in ("small", "large"):
         path = f"/api/models/test/{name}"
         tag = scene.send("GET", path).headers["etag"]
@@ -229,16 +229,24 @@ def _serve(scene: Scene, client: LambdaClient, upstream: FakeUpstream) -> None:
     # A provider that repeats everything it was sent: prompt, key, and words of its own.
     told = " ".join([TEXTS["upstream's error"], TEXTS["chat prompt"], SECRETS["provider key"]])
     for code in (400, 401, 429, 500):
+        _forget_failures(engine)
         upstream.behaviours.update(dict.fromkeys(("small", "large"), error(code, told)))
         assert ask() >= 400
         ask(**streamed)
     vectors = {"model": "test/small", "input": TEXTS["embedded text"]}
     scene.send("POST", "/v1/embeddings", vectors, client=client)
     upstream.reset()
+    _forget_failures(engine)
     scene.send("POST", "/v1/embeddings", vectors, client=client)
     ask(temperature={"nonsense": TEXTS["unknown member"]}, n="many")
     ask(model="nothing")
     ask(messages=TEXTS["unknown member"])
+
+
+def _forget_failures(engine: sa.Engine) -> None:
+    """Close the breakers, or nobody would be asked any more."""
+    with engine.begin() as connection:
+        connection.execute(sa.delete(breakers))
 
 
 def _send_nonsense(scene: Scene, client: LambdaClient) -> None:

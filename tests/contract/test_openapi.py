@@ -16,7 +16,7 @@ from referencing.jsonschema import DRAFT202012
 
 from infra.openapi.operations import is_limited
 from infra.openapi.parameters import PARAMETER_SCHEMAS
-from infra.openapi.schemas import reachable, unbounded
+from infra.openapi.schemas import Schema, reachable, subschemas
 from shared.auth.access import ACCESS
 
 _HERE = "urn:davinci"
@@ -180,6 +180,24 @@ def test_idempotent_operations_document_their_headers() -> None:
         assert {"409", "422"} <= set(operation["responses"]), route
         answers = [a for s, a in operation["responses"].items() if s.startswith("2")]
         assert all("Idempotency-Replayed" in answer["headers"] for answer in answers), route
+
+
+def unbounded(schema: Schema) -> list[str]:
+    """Return what a request's schema leaves without a limit: kinds, for a message."""
+    found = []
+    for inner in subschemas(schema):
+        kind = inner.get("type")
+        instant = inner.get("format") == "date-time"
+        if kind == "string" and not instant and not {"enum", "const", "maxLength"} & set(inner):
+            found.append("a string without max_length")
+        elif kind == "array" and not {"maxItems", "prefixItems"} & set(inner):
+            found.append("a list without max_length")
+        elif kind == "integer" and not (
+            {"minimum", "exclusiveMinimum"} & set(inner)
+            and {"maximum", "exclusiveMaximum"} & set(inner)
+        ):
+            found.append("an integer without ge and le")
+    return found
 
 
 def test_callers_are_told_every_limit_of_what_they_send() -> None:

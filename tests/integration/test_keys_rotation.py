@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from shared.auth.api_keys import find_keys, hash_key
+from shared.auth.api_keys import hash_key
 from shared.auth.store import find_api_key, touch_api_key
 from shared.db.tables import api_keys, decisions, metadata, outcomes
 from shared.kit.clock import utc_now
 from shared.kit.ids import parse, uuid7
 from tests.fakes.lambda_client import LambdaClient
+from tests.fakes.secret_scanner import find_keys
 from tests.fakes.threads import at_once
 from tests.integration.conftest import ADMIN
 

@@ -177,8 +177,13 @@ class TestCursors:
         from shared.web.pagination import decode_cursor, encode_cursor
 
         cursor = encode_cursor("things", position)
-        assert cursor.isascii() and "=" not in cursor
+        assert cursor is not None and cursor.isascii() and "=" not in cursor
         assert decode_cursor("things", cursor) == position
+
+    def test_the_beginning_and_the_end_need_no_cursor(self) -> None:
+        from shared.web.pagination import decode_cursor, encode_cursor
+
+        assert (encode_cursor("things", None), decode_cursor("things", None)) == (None, None)
 
     def test_no_single_bit_can_be_changed(self) -> None:
         from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -186,6 +191,7 @@ class TestCursors:
         from shared.web.pagination import decode_cursor, encode_cursor
 
         cursor = encode_cursor("things", "dec_1")
+        assert cursor is not None
         raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         for bit in range(len(raw) * 8):
             changed = bytearray(raw)

@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.routing.decide import decide
-from shared.routing.features import featurise
 from shared.routing.learner import FeedbackObservation, LearnerState, Observation
 from shared.routing.learner import OutcomeObservation as Outcome
 from shared.routing.strategies import action_probabilities, draw
 from shared.routing.types import LEVELS, Candidate, ModelCard
-from tests.unit.routing.scenes import NOW, SMALL, make_context, make_snapshot
+from tests.unit.routing.scenes import NOW, SMALL, featurise, make_context, make_snapshot
 
 STRATEGIES = st.sampled_from(["greedy", "epsilon_greedy", "inverse_gap", "thompson"])
 MODELS = ("a", "b", "c")
@@ -26,7 +25,7 @@ VECTORS = (
     (),
     (1.0, 2.0),
     *(
-        tuple(featurise(text, None, "L3", NOW).tolist())
+        tuple(featurise(text, "L3", NOW).tolist())
         for text in ("", "What is 2 + 2?", "안녕하세요", "🔥" * 20, "def f(x):\n    return x")
     ),
 )
@@ -175,8 +174,8 @@ def test_an_impossible_action_is_never_drawn(weights: list[float], seed: int) ->
 
 @given(text=st.text(max_size=2000))
 def test_every_text_has_the_same_features_twice(text: str) -> None:
-    first = featurise(text, None, None, NOW)
-    assert first.tobytes() == featurise(text, None, None, NOW).tobytes()
+    first = featurise(text, None, NOW)
+    assert first.tobytes() == featurise(text, None, NOW).tobytes()
 
 
 @given(

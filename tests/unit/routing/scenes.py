@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from shared.routing.features import featurise
+from shared.routing.features import FloatArray, text_features, with_level_and_time
 from shared.routing.learner import FeedbackObservation, LearnerState, OutcomeObservation
 from shared.routing.types import (
     LEVELS,
@@ -67,8 +67,12 @@ def make_feedback(
     return FeedbackObservation(level, task, model, features, quality, 0.5, at)
 
 
+def featurise(text: str, level: Level | None, now: datetime) -> FloatArray:
+    return with_level_and_time(text_features(text), level, now)
+
+
 def features_of(text: str, level: Level = "L3") -> tuple[float, ...]:
-    return tuple(featurise(text, None, level, NOW).tolist())
+    return tuple(featurise(text, level, NOW).tolist())
 
 
 def make_outcome(model: str = SMALL.id, **changes: Any) -> OutcomeObservation:

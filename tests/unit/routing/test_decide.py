@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from shared.routing.decide import decide, replay, without_text
+from shared.routing.decide import decide, replay
 from shared.routing.eligibility import NoEligibleModelError
 from shared.routing.learner import LearnerState
 from shared.routing.types import Constraints, ModelCard, Strategy
@@ -270,7 +270,7 @@ class TestReplay:
         context = make_context("Write a haiku about databases", task_type=None)
         snapshot = make_snapshot(learner=taught(0.6, 0.7, 0.75), strategy=strategy)
         first = decide(context, snapshot, seed=11, now=NOW)
-        again = replay(without_text(context), snapshot, first.features, seed=11, now=NOW)
+        again = replay(replace(context, text=""), snapshot, first.features, seed=11, now=NOW)
         assert again == first
 
     def test_features_of_another_length_are_refused(self) -> None:

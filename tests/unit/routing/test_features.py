@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import numpy as np
 import pytest
 
-from shared.routing.features import FEATURE_NAMES, N_FEATURES, featurise
-from tests.unit.routing.scenes import NOW
+from shared.routing.features import FEATURE_NAMES, N_FEATURES
+from tests.unit.routing.scenes import NOW, featurise
 
 ODD_TEXTS = [
     "",
@@ -29,7 +29,7 @@ ODD_TEXTS = [
 @pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
 def test_any_text_gives_finite_float32_exact_values_quickly(text: str) -> None:
     started = time.perf_counter()
-    vector = featurise(text, None, "L1", NOW)
+    vector = featurise(text, "L1", NOW)
     assert time.perf_counter() - started < 0.2
     assert vector.shape == (N_FEATURES,) == (len(FEATURE_NAMES),)
     assert np.all(np.isfinite(vector))
@@ -42,11 +42,11 @@ def test_another_process_with_another_hash_seed_computes_the_same_bytes() -> Non
     text = "Explain 안녕 quicksort in O(n log n)"
     script = (
         "import hashlib;from datetime import datetime,UTC;"
-        "from shared.routing.features import featurise;"
-        f"v=featurise({text!r},None,'L3',datetime(2026,11,22,20,0,tzinfo=UTC));"
+        "from tests.unit.routing.scenes import featurise;"
+        f"v=featurise({text!r},'L3',datetime(2026,11,22,20,0,tzinfo=UTC));"
         "print(hashlib.sha256(v.tobytes()).hexdigest())"
     )
-    here = hashlib.sha256(featurise(text, None, "L3", NOW).tobytes()).hexdigest()
+    here = hashlib.sha256(featurise(text, "L3", NOW).tobytes()).hexdigest()
     for hash_seed in ("0", "4711"):
         there = subprocess.run(  # the interpreter that runs the tests, on a fixed script
             [sys.executable, "-c", script],
@@ -60,15 +60,15 @@ def test_another_process_with_another_hash_seed_computes_the_same_bytes() -> Non
 
 def test_the_same_instant_in_another_zone_gives_the_same_vector() -> None:
     elsewhere = NOW.astimezone(timezone(timedelta(hours=9)))
-    assert np.array_equal(featurise("x", None, "L1", NOW), featurise("x", None, "L1", elsewhere))
+    assert np.array_equal(featurise("x", "L1", NOW), featurise("x", "L1", elsewhere))
 
 
 def test_a_naive_instant_is_refused() -> None:
     with pytest.raises(ValueError, match="aware"):
-        featurise("x", None, "L1", datetime(2026, 1, 1))
+        featurise("x", "L1", datetime(2026, 1, 1))
 
 
 def test_different_prompts_give_different_vectors() -> None:
-    code = featurise("def f(x):\n    return x + 1", None, None, datetime(2026, 1, 1, tzinfo=UTC))
-    chat = featurise("Hello, how are you?", None, None, datetime(2026, 1, 1, tzinfo=UTC))
+    code = featurise("def f(x):\n    return x + 1", None, datetime(2026, 1, 1, tzinfo=UTC))
+    chat = featurise("Hello, how are you?", None, datetime(2026, 1, 1, tzinfo=UTC))
     assert not np.array_equal(code, chat)

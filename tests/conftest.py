@@ -7,9 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
 
 from infra.local.migrate import upgrade
 from infra.local.postgres import EmbeddedPostgres
+
+# A busy machine is no fault of the code: how long an example takes fails no test.
+settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

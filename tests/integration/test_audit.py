@@ -131,9 +131,7 @@ def mutate(
     return entries, min(gives_away, LENGTH + 1 if kind == "insert" else LENGTH)
 
 
-@settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mutation=_MUTATIONS, text=st.text('ab{}:",1 é', min_size=1, max_size=8))
 def test_any_single_mutation_is_found_where_it_is(
     engine: sa.Engine, chain: list[dict[str, Any]], mutation: tuple[str, int, str], text: str

@@ -30,7 +30,7 @@ def _add(engine: sa.Engine, how_many: int) -> list[UUID]:
 
 
 @settings(
-    max_examples=40, deadline=None,
+    max_examples=40,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(

@@ -285,9 +285,7 @@ _ANY_FAILURE = st.builds(
 )
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     told=st.lists(
         st.lists(st.one_of(st.just(SERVES), _ANY_FAILURE), max_size=3), min_size=3, max_size=3

@@ -109,7 +109,7 @@ class Model:
         return admitted
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     limits=st.lists(LIMITS, min_size=1, max_size=3),
     steps=st.lists(

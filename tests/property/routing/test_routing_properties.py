@@ -182,7 +182,7 @@ def test_every_text_has_the_same_features_twice(text: str) -> None:
     weights=st.lists(st.floats(0, 1), min_size=1, max_size=8).filter(lambda w: sum(w) > 0.01),
     start=st.integers(0, 2**62),
 )
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 def test_the_propensity_is_the_sampling_frequency_within_its_error_over_100000_draws(
     weights: list[float], start: int
 ) -> None:
@@ -201,7 +201,6 @@ def test_the_propensity_is_the_sampling_frequency_within_its_error_over_100000_d
     rows=st.lists(feedbacks, max_size=15),
     strategy=STRATEGIES,
 )
-@settings(deadline=None)
 def test_any_prompt_is_decided_with_whole_probabilities_even_where_no_price_is_known(
     text: str, rows: list[Observation], strategy: str
 ) -> None:

@@ -49,7 +49,7 @@ BY_NAME: dict[str, Any] = {
     "why": "openai/gpt-4o-mini has the largest expected utility at L1.",
     "why_not": None, "reason": "The interval of the advantage excludes 0.",
     "change": "cost_usd", "description": "Cheap where it can be, good where it must be.",
-    "objective": "latency first", "strategy": "epsilon_greedy", "target": "policy cost-aware@3",
+    "objective": "latency first", "strategy": "thompson", "target": "policy cost-aware@3",
     "detail": "Answered in 1.2 ms.", "version": 3, "links": {"docs": "/docs"},
     "environment": "prod", "flags": ["no feedback yet"], "warnings": [],
     "differences": [], "impossible": None, "problem": None, "error_class": None,

@@ -79,7 +79,7 @@ class LevelPolicy:
     models: tuple[str, ...] | None = None
     primary: str | None = None
     fallbacks: tuple[str, ...] = ()
-    strategy: Strategy = "epsilon_greedy"
+    strategy: Strategy = "thompson"
     epsilon: float = 0.1
     max_exploration_share: float = 1.0
     max_exploration_usd_per_day: float | None = None

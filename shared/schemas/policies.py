@@ -24,7 +24,7 @@ class LevelDocument(Request):
     )
     primary: ModelId | None = None
     fallbacks: list[ModelId] = Field(default_factory=list, max_length=20)
-    strategy: Literal["greedy", "epsilon_greedy", "inverse_gap", "thompson"] = "epsilon_greedy"
+    strategy: Literal["greedy", "epsilon_greedy", "inverse_gap", "thompson"] = "thompson"
     epsilon: float = Field(0.1, ge=0, le=1)
     max_exploration_share: float = Field(1.0, ge=0, le=1)
     max_exploration_usd_per_day: float | None = Field(None, ge=0, le=1e9)

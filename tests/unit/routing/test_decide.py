@@ -160,12 +160,16 @@ class TestChoice:
             assert decision.propensity == chosen.probability
 
     def test_epsilon_is_spread_over_all_candidates(self) -> None:
-        decision = decide(make_context(), make_snapshot(epsilon=0.3), seed=1, now=NOW)
+        decision = decide(
+            make_context(), make_snapshot(strategy="epsilon_greedy", epsilon=0.3), seed=1, now=NOW
+        )
         probabilities = sorted(c.probability for c in decision.candidates)
         assert probabilities == pytest.approx([0.1, 0.1, 0.8])
 
     def test_exploring_is_said_and_priced(self) -> None:
-        snapshot = make_snapshot(learner=taught(0.2, 0.9, 0.9), epsilon=0.9)
+        snapshot = make_snapshot(
+            learner=taught(0.2, 0.9, 0.9), strategy="epsilon_greedy", epsilon=0.9
+        )
         explored = [
             d
             for seed in range(50)
@@ -178,13 +182,15 @@ class TestChoice:
 
 class TestWallet:
     def test_the_share_of_exploration_is_capped(self) -> None:
-        snapshot = make_snapshot(epsilon=0.9, max_exploration_share=0.05)
+        snapshot = make_snapshot(strategy="epsilon_greedy", epsilon=0.9, max_exploration_share=0.05)
         decision = decide(make_context(), snapshot, seed=1, now=NOW)
         others = [c.probability for c in decision.candidates if c.model != decision.best_model]
         assert sum(others) == pytest.approx(0.05)
 
     def test_a_spent_wallet_makes_the_policy_greedy_and_says_so(self) -> None:
-        snapshot = make_snapshot(epsilon=0.9, max_exploration_usd_per_day=1.0)
+        snapshot = make_snapshot(
+            strategy="epsilon_greedy", epsilon=0.9, max_exploration_usd_per_day=1.0
+        )
         snapshot = replace(snapshot, exploration_spent_usd={"L3": 1.0})
         for seed in range(50):
             decision = decide(make_context(), snapshot, seed=seed, now=NOW)

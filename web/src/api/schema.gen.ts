@@ -1665,7 +1665,7 @@ export interface components {
             /** @description What a perfect answer is worth. */
             quality_value_usd: number;
             /**
-             * @default epsilon_greedy
+             * @default thompson
              * @enum {string}
              */
             strategy: "greedy" | "epsilon_greedy" | "inverse_gap" | "thompson";
@@ -4985,7 +4985,7 @@ export interface operations {
                      *       },
                      *       "requested_model": "auto",
                      *       "seed": 4711,
-                     *       "strategy": "epsilon_greedy",
+                     *       "strategy": "thompson",
                      *       "task_type": "text",
                      *       "text": null,
                      *       "tokens_in": 12,
@@ -5162,7 +5162,7 @@ export interface operations {
                      *           },
                      *           "requested_model": "auto",
                      *           "seed": 4711,
-                     *           "strategy": "epsilon_greedy",
+                     *           "strategy": "thompson",
                      *           "task_type": "text",
                      *           "text": null,
                      *           "tokens_in": 12,
@@ -5228,7 +5228,7 @@ export interface operations {
                      *           "objective": "latency first",
                      *           "primary": "openai/gpt-4o-mini",
                      *           "quality_value_usd": 0.0021,
-                     *           "strategy": "epsilon_greedy",
+                     *           "strategy": "thompson",
                      *           "traffic_share": 0.25
                      *         }
                      *       ],
@@ -5380,7 +5380,7 @@ export interface operations {
                      *       "propensity": 0.9,
                      *       "regret_usd": 0.0021,
                      *       "requested_model": "auto",
-                     *       "strategy": "epsilon_greedy",
+                     *       "strategy": "thompson",
                      *       "task_type": "text",
                      *       "tokens_in": 12,
                      *       "track": "stable",
@@ -5490,7 +5490,7 @@ export interface operations {
                      *             "propensity": 0.9,
                      *             "regret_usd": 0.0021,
                      *             "requested_model": "auto",
-                     *             "strategy": "epsilon_greedy",
+                     *             "strategy": "thompson",
                      *             "task_type": "text",
                      *             "tokens_in": 12,
                      *             "track": "stable",

@@ -121,7 +121,7 @@ def _identify_and_admit(
     request: Request, access: Access, operation: str, settings: Settings
 ) -> Caller:
     caller: Caller | None = None
-    identity = _identify(request, settings)
+    identity = _identify(request, settings, access.fresh)
     try:
         with single_statement(get_engine()) as connection:
             caller = identity if isinstance(identity, Caller) else identity(connection)
@@ -190,7 +190,7 @@ def _address_of(request: Request) -> str:
     return host
 
 
-def _identify(request: Request, settings: Settings) -> _Identity:
+def _identify(request: Request, settings: Settings, fresh: bool) -> _Identity:
     kind, _, credential = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not credential:
         credential = request.headers.get("x-api-key", "")
@@ -200,16 +200,16 @@ def _identify(request: Request, settings: Settings) -> _Identity:
             "Send 'Authorization: Bearer <access token or API key>' or 'x-api-key: <API key>'."
         )
     if credential.startswith(api_keys.PREFIX):
-        return _identify_key(credential, settings)
-    return _identify_person(credential, settings)
+        return _identify_key(credential, settings, fresh)
+    return _identify_person(credential, settings, fresh)
 
 
-def _identify_key(key: str, settings: Settings) -> _Identity:
+def _identify_key(key: str, settings: Settings, fresh: bool) -> _Identity:
     if not api_keys.is_well_formed(key):
         raise UnauthenticatedError("The API key is mistyped: its checksum does not fit.")
     secret_hash = api_keys.hash_key(key)
     cached = _cache.keys.get(secret_hash)
-    if cached is not None and cached[0] > time.monotonic():
+    if cached is not None and cached[0] > time.monotonic() and not fresh:
         return cached[1]
 
     def look_up(connection: sa.Connection) -> Caller:
@@ -231,7 +231,7 @@ def _identify_key(key: str, settings: Settings) -> _Identity:
     return look_up
 
 
-def _identify_person(token: str, settings: Settings) -> _Identity:
+def _identify_person(token: str, settings: Settings, fresh: bool) -> _Identity:
     claims = verify_access_token(settings, token)
     caller = Caller(to_text(USER, claims.user_id), claims.email, claims.role, claims=claims)
 
@@ -246,7 +246,8 @@ def _identify_person(token: str, settings: Settings) -> _Identity:
         _cache.revoked_until = asked_at + settings.credential_ttl_s
         return unless_revoked()
 
-    return unless_revoked() if _cache.revoked_until > time.monotonic() else look_up
+    is_known = _cache.revoked_until > time.monotonic() and not fresh
+    return unless_revoked() if is_known else look_up
 
 
 def _require(access: Access, caller: Caller) -> None:

@@ -26,6 +26,7 @@ from shared.audit import Actor, record
 from shared.auth import api_keys
 from shared.config import Settings
 from shared.db.rows import AnyRow
+from shared.errors import FieldError, InvalidInputError
 from shared.kit.clock import utc_now
 from shared.kit.ids import KEY, MalformedIdError, floor_at, parse, to_text, uuid7
 from shared.schemas.auth import Budget, Key, KeyCreate, KeyCreated, KeySpend, KeyUsage
@@ -43,9 +44,15 @@ def create(
 
     Raises
     ------
+    InvalidInputError
+        If it would be expired already.
     KeyBeyondOwnError
         If a key asks for more than it has itself.
     """
+    if wanted.expires_at is not None and wanted.expires_at <= utc_now():
+        raise InvalidInputError(
+            "The key would never work.", errors=[FieldError("#/expires_at", "it is in the past")]
+        )
     _refuse_beyond_own(connection, actor, wanted.scopes, wanted.expires_at)
     secret = api_keys.generate_key(settings.environment)
     budget = wanted.budget

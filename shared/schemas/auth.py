@@ -42,7 +42,9 @@ Email = Annotated[
 
 
 class LoginRequest(Request):
-    email: str = Field(min_length=3, max_length=254, examples=["admin@davinci.local"])
+    email: str = Field(
+        min_length=3, max_length=254, pattern=STORABLE, examples=["admin@davinci.local"]
+    )
     password: Password
 
 
@@ -149,7 +151,9 @@ class KeyCreate(Request):
     name: str = Field(min_length=1, max_length=100, pattern=STORABLE, examples=["checkout-service"])
     scopes: list[Scope] = Field(min_length=1, max_length=5, examples=[["chat", "feedback"]])
     labels: Labels = Field(default_factory=dict)
-    expires_at: InstantParameter | None = Field(None, description="None: until revoked.")
+    expires_at: InstantParameter | None = Field(
+        None, description="In the future. None: until revoked."
+    )
     rpm: int | None = Field(None, ge=1, le=1_000_000, description="Requests a minute.")
     tpm: int | None = Field(None, ge=1, le=1_000_000_000, description="Tokens a minute.")
     budget: Budget | None = None

@@ -28,7 +28,11 @@ from shared.kit.ids import KEY, USER, to_text
 from shared.limits import Bucket, LimiterUnavailableError, QuotaExceededError, admit
 from shared.observability.logging import get_logger
 from shared.schemas.common import Role
-from shared.web.negotiation import choose_media_type, refuse_unknown_parameters
+from shared.web.negotiation import (
+    choose_media_type,
+    refuse_repeated_parameters,
+    refuse_unknown_parameters,
+)
 
 _MAX_CACHED_KEYS = 10_000
 
@@ -91,7 +95,9 @@ async def authorize(request: Request) -> None:
     # A path that no route takes has no parameters either: it is answered with 404 or 405.
     is_ours = route.operation_id != "system_fallback" and request.scope["path"].startswith("/api/")
     if request.scope["query_string"] and is_ours:
-        refuse_unknown_parameters(request.query_params.keys(), route.query_names)
+        given = [name for name, _ in request.query_params.multi_items()]
+        refuse_unknown_parameters(given, route.query_names)
+        refuse_repeated_parameters(given, route.query_lists)
 
 
 def _authorize(request: Request, settings: Settings) -> None:

@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         "smoke", _smoke, "check a deployment from outside (DAVINCI_API_KEY adds a question)"
     )
     smoke.add_argument("--url", default="http://127.0.0.1:8000")
-    bench = add("bench", _bench, "measure: handler, cold, load, routing, learning, ope, rollout")
+    bench = add("bench", _bench, "measure; names what there is to measure")
     bench.add_argument("arguments", nargs=argparse.REMAINDER)
     for sub in (openapi, smoke):
         sub.add_argument("--json", action="store_true", help="data on stdout, nothing else")

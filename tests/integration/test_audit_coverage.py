@@ -84,7 +84,8 @@ def _nothing(_: LambdaClient) -> str:
     return ""
 
 
-Prepare, Change = Callable[[LambdaClient], str], Callable[[LambdaClient, str], Answer]
+Prepare = Callable[[LambdaClient], str]
+Change = Callable[[LambdaClient, str], Answer]
 MATCH = {"if-match": "*"}
 # operation: what has to be there, the change, the entry's action, whether it has before and after.
 AUDITED: dict[str, tuple[Prepare, Change, str, tuple[bool, bool]]] = {

@@ -19,7 +19,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     WithJsonSchema,
 )
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 Role = Literal["viewer", "operator", "admin"]
 Scope = Literal["route", "chat", "feedback", "read", "manage"]
@@ -129,7 +129,7 @@ def never_null(*names: str) -> Callable[[dict[str, Any]], None]:
 
 def _whole_number(value: Any) -> Any:
     if isinstance(value, bool | str):
-        raise ValueError("Input should be a valid integer")  # noqa: TRY004  # pydantic's protocol
+        raise PydanticKnownError("int_type")
     return value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from shared.schemas.common import (
     STORABLE,
@@ -41,9 +41,15 @@ Email = Annotated[
 ]
 
 
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("no address holds a NUL character")
+    return text
+
+
 class LoginRequest(Request):
-    email: str = Field(
-        min_length=3, max_length=254, pattern=STORABLE, examples=["admin@davinci.local"]
+    email: Annotated[str, AfterValidator(_without_nul)] = Field(
+        min_length=3, max_length=254, examples=["admin@davinci.local"]
     )
     password: Password
 

@@ -99,8 +99,8 @@ def test_the_readme_shows_every_promise_with_one_of_its_checks() -> None:
         for name in _ids(ids):
             shown[name] = re.findall(r"`([^`]+)`", checks)
     assert shown.keys() == promised.keys()
-    for name, checks in shown.items():
-        assert any(check in promised[name] for check in checks), name
+    for name, named in shown.items():
+        assert any(check in promised[name] for check in named), name
 
 
 def _ids(text: str) -> list[str]:

@@ -28,6 +28,7 @@ BEYOND_SCHEMAS = re.compile(
     r"is not (a )?registered( model)?|^not a cursor of this API$|^not a sequence$"
     r"|primary must be one of models|makes no embeddings|since must be before until"
     r"|^from must be before to$|^it is in the past$|must lie in the years 1 to 9999$"
+    r"|no address holds a NUL character$"
     r"|^An anchor is a number and a hash"
 )
 UNKNOWN_HEADER = "x-schemathesis-unknown-property"

@@ -220,11 +220,12 @@ def _only_rfc_3339(value: Any) -> Any:
 
 
 def _in_utc(instant: datetime) -> datetime:
-    """Refuse the hours of the years 1 and 9999 that are in the years 0 and 10000 in UTC."""
+    """Return the instant in UTC; of its years 0 and 10000 the calendar's first or last instant."""
     try:
         return instant.astimezone(UTC)
     except OverflowError:
-        raise ValueError("in UTC it must lie in the years 1 to 9999") from None
+        first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+        return first if instant.year == 1 else last
 
 
 InstantParameter = Annotated[

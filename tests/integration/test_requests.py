@@ -159,10 +159,9 @@ def test_a_span_that_holds_no_time_is_refused(admin: LambdaClient, path: str) ->
     assert admin.get(path, {"from": early, "to": late}).status == 200
 
 
-# No year of four digits: pydantic. No instant of UTC: ours. Seconds and dates: no instants at all.
 NO_INSTANTS = (
-    "9999-12-31T23:59:59-00:01", "0001-01-01T00:00:00+00:01", "0000-01-01T00:00:00Z",
-    "99999-01-01T00:00:00Z", "2026-02-30T00:00:00Z", "1700000000", "2026-01-01", "1e308", "NaN",
+    "0000-01-01T00:00:00Z", "99999-01-01T00:00:00Z", "2026-02-30T00:00:00Z", "1700000000",
+    "2026-01-01", "1e308", "NaN",
     "2026-01-01T00:00:00", "2026-01-01T00:00:00+24:00", "\u0662026-01-01T00:00:00Z",
 )  # fmt: skip
 
@@ -183,11 +182,20 @@ def test_what_is_no_instant_is_refused_with_its_place(admin: LambdaClient, value
         assert pointers(assert_problem(answer, 422, path)) == [f"#/{name}"]
 
 
-@pytest.mark.parametrize("value", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"])
+# The last two are in the years 0 and 10000 of UTC, which neither Python nor the schema has.
+@pytest.mark.parametrize(
+    "value",
+    ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00+00:01",
+     "9999-12-31T23:59:59-23:59"],
+)  # fmt: skip
 def test_the_ends_of_the_calendar_are_instants(admin: LambdaClient, value: str) -> None:
     for path in ("/api/audit", "/api/neural/history"):
         assert admin.get(path, {"from": value}).status == 200
         assert admin.get(path, {"to": value}).status == 200
+    assert admin.get("/api/neural/allocation", {"from": value}).status == 200
+    body = {"name": "x", "scopes": ["read"], "expires_at": value}
+    made = admin.post("/api/keys", body)
+    assert made.status == (201 if value.startswith("9999") else 422), made.body
 
 
 @pytest.mark.parametrize("value", ["Infinity", "-Infinity", "NaN", "1e309", "-0.1", "x"])

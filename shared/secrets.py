@@ -14,7 +14,8 @@ from pathlib import Path
 
 from shared.errors import UnavailableError
 
-_TTL_S = 300.0
+# How long a process keeps its copy of a secret.
+TTL_S = 300.0
 # Where container platforms mount secrets; a flat folder, so no path leads out of it.
 _PROVIDER_FOLDER = Path("/run/secrets/davinci-providers")
 _PROVIDER_SECRET = re.compile(
@@ -29,7 +30,7 @@ class SecretUnavailableError(UnavailableError):
     code, title = "secret-unavailable", "Secret unavailable"
 
 
-def read_secret(reference: str, *, max_age_s: float = _TTL_S) -> str:
+def read_secret(reference: str, *, max_age_s: float = TTL_S) -> str:
     """Return the secret behind ``reference``, cached for five minutes per process.
 
     With ``max_age_s`` (up to those five minutes) it is read again if the copy is older.
@@ -40,7 +41,7 @@ def read_secret(reference: str, *, max_age_s: float = _TTL_S) -> str:
         If the reference's kind is unknown or what it names is not there.
     """
     cached = _cache.get(reference)
-    if cached is not None and cached[0] - _TTL_S + max_age_s > time.monotonic():
+    if cached is not None and cached[0] - TTL_S + max_age_s > time.monotonic():
         return cached[1]
     location, _, member = reference.partition("#")
     try:
@@ -48,7 +49,7 @@ def read_secret(reference: str, *, max_age_s: float = _TTL_S) -> str:
         value = str(json.loads(text)[member]) if member else text
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise SecretUnavailableError(f"the secret {reference!r} cannot be read") from error
-    _cache[reference] = (time.monotonic() + _TTL_S, value)
+    _cache[reference] = (time.monotonic() + TTL_S, value)
     return value
 
 

@@ -10,7 +10,7 @@ from functions.auth import audit
 from shared.audit.reader import AuditFilter
 from shared.schemas.audit import AuditPage, AuditVerification
 from shared.schemas.common import STORABLE, InstantParameter
-from shared.web.pagination import Cursor, Limit, decode_cursor, encode_cursor
+from shared.web.pagination import Cursor, Limit, decode_cursor, encode_cursor, refuse_empty_span
 from shared.web.responses import problems
 from shared.web.routing import Route
 from shared.web.session import Reader
@@ -43,6 +43,7 @@ async def list_audit(
     cursor: Cursor = None,
 ) -> AuditPage:
     """List who changed what, newest first."""
+    refuse_empty_span(since, until)
     wanted = AuditFilter(actor, action, resource, since, until)
     position = decode_cursor("audit", cursor)
     items, more = audit.list_page(connection, wanted, position, limit)

@@ -75,5 +75,11 @@ class KeyOverError(ConflictError):
     code, title = "key-over", "API key revoked or expired"
 
 
+class KeyBeyondOwnError(ForbiddenError):
+    """A key would get a secret that may more than itself."""
+
+    code, title = "key-beyond-own", "More than the key itself may"
+
+
 class RotationUnfinishedError(ConflictError):
     code, title = "rotation-unfinished", "Rotation unfinished"

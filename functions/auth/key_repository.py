@@ -19,6 +19,11 @@ def add_key(connection: sa.Connection, **values: Any) -> AnyRow:
     return connection.execute(sa.insert(api_keys).values(**values).returning(api_keys)).one()
 
 
+def require_key(connection: sa.Connection, key_id: UUID) -> AnyRow:
+    """Return a key that is there: keys are revoked, never deleted."""
+    return connection.execute(sa.select(api_keys).where(api_keys.c.id == key_id)).one()
+
+
 def list_keys(connection: sa.Connection, before: UUID | None, limit: int) -> list[AnyRow]:
     """Return keys, newest first, older than ``before``."""
     query = sa.select(api_keys).order_by(api_keys.c.id.desc()).limit(limit)

@@ -2,21 +2,31 @@
 
 A key keeps its id over rotations, and with it name, limits, budget and usage; what changes is its
 secret. Only hashes of secrets are stored.
+
+A key that manages keys gets no secret that may more than itself: none with another scope, none
+that lives longer, and none besides its own if it has limits, because two keys have them twice.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from functions.auth import key_repository as repository
-from functions.auth.errors import KeyNotFoundError, KeyOverError, RotationUnfinishedError
+from functions.auth.errors import (
+    KeyBeyondOwnError,
+    KeyNotFoundError,
+    KeyOverError,
+    RotationUnfinishedError,
+)
 from shared.audit import Actor, record
 from shared.auth import api_keys
 from shared.config import Settings
 from shared.db.rows import AnyRow
+from shared.errors import FieldError, InvalidInputError
 from shared.kit.clock import utc_now
 from shared.kit.ids import KEY, MalformedIdError, floor_at, parse, to_text, uuid7
 from shared.schemas.auth import Budget, Key, KeyCreate, KeyCreated, KeySpend, KeyUsage
@@ -30,7 +40,20 @@ _UNUSED = (0, 0, 0.0)
 def create(
     connection: sa.Connection, settings: Settings, wanted: KeyCreate, actor: Actor
 ) -> KeyCreated:
-    """Create an API key; the only time that its secret is known."""
+    """Create an API key; the only time that its secret is known.
+
+    Raises
+    ------
+    InvalidInputError
+        If it would be expired already.
+    KeyBeyondOwnError
+        If a key asks for more than it has itself.
+    """
+    if wanted.expires_at is not None and wanted.expires_at <= utc_now():
+        raise InvalidInputError(
+            "The key would never work.", errors=[FieldError("#/expires_at", "it is in the past")]
+        )
+    _refuse_beyond_own(connection, actor, wanted.scopes, wanted.expires_at)
     secret = api_keys.generate_key(settings.environment)
     budget = wanted.budget
     row = repository.add_key(
@@ -77,12 +100,16 @@ def rotate(
     ------
     KeyNotFoundError
         If there is no such key.
+    KeyBeyondOwnError
+        If a key asks for another's secret that may more than itself.
     KeyOverError
         If it is revoked or expired.
     RotationUnfinishedError
         If two secrets are in force: a third would end one that somebody may still use.
     """
     row = _locked(connection, key_id)
+    if key_id != actor.id:
+        _refuse_beyond_own(connection, actor, row.scopes, row.expires_at)
     if row.is_over:
         raise KeyOverError(f"{key_id} is revoked or expired. Create another key.")
     if row.is_overlapping and overlap_s:
@@ -116,6 +143,22 @@ def revoke(connection: sa.Connection, key_id: str, actor: Actor) -> None:
     repository.revoke_key(connection, row.id)
     said = {"name": row.name, "prefix": row.prefix}
     record(connection, actor, "key.revoked", key_id, said, None, actor.request_id)
+
+
+def _refuse_beyond_own(
+    connection: sa.Connection, actor: Actor, scopes: Sequence[str], expires_at: datetime | None
+) -> None:
+    """Let people give any scope: whoever may manage keys may do all that keys can."""
+    try:
+        own = repository.require_key(connection, parse(KEY, actor.id))
+    except MalformedIdError:
+        return
+    if beyond := sorted(set(scopes) - set(own.scopes)):
+        raise KeyBeyondOwnError(f"Your key has {own.scopes}; it cannot give {beyond}.")
+    if own.expires_at is not None and (expires_at is None or expires_at > own.expires_at):
+        raise KeyBeyondOwnError(f"Your key expires at {own.expires_at.isoformat()}, others before.")
+    if (own.rpm, own.tpm, own.budget_usd) != (None, None, None):
+        raise KeyBeyondOwnError("Your key has limits; a second secret would have them twice.")
 
 
 def _locked(connection: sa.Connection, key_id: str) -> AnyRow:

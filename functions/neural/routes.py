@@ -31,7 +31,7 @@ from shared.schemas.neural import (
     SimulateRequest,
 )
 from shared.web.callers import CurrentCaller
-from shared.web.pagination import Cursor, Limit, decode_cursor, encode_cursor
+from shared.web.pagination import Cursor, Limit, decode_cursor, encode_cursor, refuse_empty_span
 from shared.web.responses import problems
 from shared.web.routing import Route
 from shared.web.session import Reader, Writes
@@ -137,12 +137,13 @@ async def history(
     task_type: Narrow = None,
     caller: Narrow = None,
     min_regret_usd: Annotated[
-        float | None, Query(ge=0, description="Explored at this cost.")
+        float | None, Query(ge=0, allow_inf_nan=False, description="Explored at this cost.")
     ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> DecisionPage | Response:
     """List decisions, newest first; as CSV the next page's cursor is in `x-next-cursor`."""
+    refuse_empty_span(since, until)
     wanted = service.HistoryFilter(
         since, until, level, model, policy, task_type, caller, min_regret_usd
     )

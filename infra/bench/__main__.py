@@ -23,7 +23,10 @@ from typing import Any, Protocol, cast
 from infra.bench.report import Row, describe_machine, render, write_table
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-BENCHES = ("handler", "cold", "load", "gateway", "routing", "nested", "learning", "ope", "rollout")
+BENCHES = (
+    "handler", "cold", "load", "identity", "gateway", "routing", "nested", "learning", "ope",
+    "rollout",
+)  # fmt: skip
 
 
 class Bench(Protocol):

@@ -60,6 +60,21 @@ def _migrate(given: argparse.Namespace) -> int:
     return 0
 
 
+def _rotate(given: argparse.Namespace) -> int:
+    from datetime import UTC, datetime
+
+    from infra.local.home import Home
+    from infra.local.rotation import rotate_signing_keys
+
+    home = Home(Path(os.environ.get("DAVINCI_HOME") or ".davinci"))
+    reference = given.secret or os.environ.get("DAVINCI_SIGNING_KEYS")
+    rotate_signing_keys(
+        reference or f"file:{home.signing_keys}", datetime.now(UTC), at_once=given.at_once
+    )
+    print("Rotated. " + ("Everybody's access token ended." if given.at_once else "Nothing ended."))
+    return 0
+
+
 def _openapi(given: argparse.Namespace) -> int:
     # The document does not depend on settings, but importing the apps reads them.
     os.environ.setdefault("DATABASE_URL", "postgresql+pg8000://nobody@/nothing")
@@ -119,13 +134,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     migrate = add("migrate", _migrate, "bring a database to the current schema")
     migrate.add_argument("--database-url", help="default: DATABASE_URL")
+    rotate = add("rotate-signing-keys", _rotate, "sign with a new secret; nobody is logged out")
+    rotate.add_argument("--secret", help="file:/path or secretsmanager:ARN; default: this home's")
+    rotate.add_argument("--at-once", action="store_true", help="after a leak: end what was signed")
     openapi = add("openapi", _openapi, "write the OpenAPI document of all domains")
     openapi.add_argument("--check", action="store_true", help="fail if the committed one differs")
     smoke = add(
         "smoke", _smoke, "check a deployment from outside (DAVINCI_API_KEY adds a question)"
     )
     smoke.add_argument("--url", default="http://127.0.0.1:8000")
-    bench = add("bench", _bench, "measure: handler, cold, load, routing, learning, ope, rollout")
+    bench = add("bench", _bench, "measure; names what there is to measure")
     bench.add_argument("arguments", nargs=argparse.REMAINDER)
     for sub in (openapi, smoke):
         sub.add_argument("--json", action="store_true", help="data on stdout, nothing else")

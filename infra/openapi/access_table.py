@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from infra.openapi.operations import is_limited
 from shared.auth.access import ACCESS, ROLES, SCOPES, admits_role
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "access.md"
@@ -19,13 +20,16 @@ _HEAD = """# Who may do what
 Generated from the access table (`shared/auth/access.py`) by `make openapi`; `make check` compares.
 Whoever is not named may not: a route without a row does not start. People have a role, and each
 role may do what the ones before it may; API keys have scopes. `limit` is the route's own, requests
-a minute and caller (per client address where it is public), beside those of every caller.
+a minute and caller (per client address where it is public), beside those of every caller: 1,000 of
+its own (a key's `rpm` instead) and 10,000 of all together. *without limits* says what happens when
+the database cannot count: the request goes on, or it is refused (503).
 """
 
 
 def table(document: dict[str, Any]) -> str:
     """Return the page."""
-    titles = ["route", "operation", *ROLES, *(f"`{scope}` key" for scope in SCOPES), "limit"]
+    titles = ["route", "operation", *ROLES, *(f"`{scope}` key" for scope in SCOPES)]
+    titles += ["limit", "without limits"]
     lines = [_HEAD, _row(titles), _row(["---"] * len(titles))]
     for path, item in sorted(document["paths"].items()):
         for method, operation in item.items():
@@ -44,7 +48,8 @@ def _cells(route: str, operation_id: str) -> list[str]:
         grants = ["yes" if admits_role(access, role) else "" for role in ROLES]
         grants += ["yes" if access.any_key or access.scope == scope else "" for scope in SCOPES]
     limit = str(access.per_minute) if access.per_minute is not None else ""
-    return [f"`{route}`", f"`{operation_id}`", *grants, limit]
+    without = "" if not is_limited(access) else "goes on" if access.fail_open else "503"
+    return [f"`{route}`", f"`{operation_id}`", *grants, limit, without]
 
 
 def _row(cells: list[str]) -> str:

@@ -29,6 +29,9 @@ class Access:
     scrape: bool = False
     # Whether requests pass when rate limits cannot be checked: only what merely reads.
     fail_open: bool = False
+    # Whether credentials are looked up anew: what a revoked key or an ended session could still
+    # make within the cache's seconds would outlive it.
+    fresh: bool = False
     # A limit of the route's own: per caller, or per client address where the route is public.
     per_minute: int | None = None
 
@@ -53,15 +56,15 @@ ACCESS: Mapping[str, Access] = {
     "auth_jwks": PUBLIC,
     "auth_verify": Access("viewer", None, any_key=True, fail_open=True),
     "auth_logout": SELF,
-    "auth_create_key": OPERATE,
+    "auth_create_key": replace(OPERATE, fresh=True),
     "auth_list_keys": replace(OPERATE, fail_open=True),
     "auth_revoke_key": OPERATE,
-    "auth_rotate_key": OPERATE,
+    "auth_rotate_key": replace(OPERATE, fresh=True),
     "auth_list_users": replace(ADMIN, fail_open=True),
-    "auth_create_user": ADMIN,
-    "auth_update_user": ADMIN,
-    "auth_delete_user": ADMIN,
-    "auth_change_password": replace(SELF, per_minute=10),
+    "auth_create_user": replace(ADMIN, fresh=True),
+    "auth_update_user": replace(ADMIN, fresh=True),
+    "auth_delete_user": replace(ADMIN, fresh=True),
+    "auth_change_password": replace(SELF, fresh=True, per_minute=10),
     "auth_list_audit": replace(ADMIN, fail_open=True),
     "auth_verify_audit": replace(ADMIN, per_minute=12),
     "neural_status": VIEW,

@@ -7,6 +7,7 @@ none of the common ones, not the user's own address.
 from __future__ import annotations
 
 import math
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 MIN_CHARACTERS = 8
 MAX_BYTES = 1024
+# Each hash in work holds 19 MiB: a container's threads must not hold as many of them.
+_AT_ONCE = threading.BoundedSemaphore(4)
 _COMMON = Path(__file__).with_name("common_passwords.txt.gz")
 # A constant: computed when first needed, it would make the first unknown user of a process slower
 # than a known one. Of a random password that nobody has.
@@ -63,7 +66,8 @@ def password_fault(password: str, email: str) -> str | None:
 
 def hash_password(password: str) -> str:
     """Return the encoded hash, parameters included."""
-    return _hasher().hash(password)
+    with _AT_ONCE:
+        return _hasher().hash(password)
 
 
 def verify_password(stored_hash: str | None, password: str) -> bool:
@@ -73,7 +77,8 @@ def verify_password(stored_hash: str | None, password: str) -> bool:
     if _size(password) > MAX_BYTES:
         stored_hash, password = None, ""
     try:
-        fits = _hasher().verify(stored_hash or DUMMY_HASH, password)
+        with _AT_ONCE:
+            fits = _hasher().verify(stored_hash or DUMMY_HASH, password)
     except (VerificationError, InvalidHashError):
         return False
     return bool(fits) and stored_hash is not None

@@ -1,15 +1,13 @@
 """Access tokens: EdDSA JWTs, one pinned algorithm, typed, keyed by ``kid``.
 
-The signing secret is a JSON document ``{"current": text, "previous": text or ""}`` of random
-strings; each key pair is derived from its string, so any secret store that can make random text
-can make (and rotate) signing keys. Both keys verify; only the current one signs.
+Each key pair is derived from a string of the signing secret (``signing_secret``), so any secret
+store that can make random text can make (and rotate) signing keys.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from shared.auth import signing_secret
 from shared.auth.access import ROLES
 from shared.config import Settings
 from shared.errors import UnauthenticatedError
@@ -61,7 +60,8 @@ def issue_access_token(
     """Return a signed token of ``access_token_ttl_s`` seconds."""
     import jwt
 
-    key = _signing_keys(settings)[0]
+    document = read_secret(settings.signing_keys)
+    key = _derive(document)[signing_secret.parse(document).signer]
     claims = {
         "iss": settings.issuer,
         "aud": _AUDIENCE,
@@ -119,7 +119,7 @@ def verify_access_token(settings: Settings, token: str) -> AccessClaims:
 
 
 def public_jwks(settings: Settings) -> dict[str, list[dict[str, str]]]:
-    """Return the public keys (RFC 7517), newest first; two during a rotation."""
+    """Return the public keys (RFC 7517), newest first, also before it signs; two once rotated."""
     return {
         "keys": [
             {
@@ -130,30 +130,29 @@ def public_jwks(settings: Settings) -> dict[str, list[dict[str, str]]]:
                 "kid": key.kid,
                 "x": urlsafe_b64encode(key.public_bytes).rstrip(b"=").decode(),
             }
-            for key in _signing_keys(settings)
+            for key in _derive(read_secret(settings.signing_keys))
         ]
     }
 
 
 def derived_key(settings: Settings, purpose: str) -> bytes:
-    """Return 32 bytes bound to ``purpose``, derived from the current signing secret."""
+    """Return 32 bytes bound to ``purpose``, derived from the string that signs."""
     return derived_keys(settings, purpose)[0]
 
 
 def derived_keys(settings: Settings, purpose: str) -> tuple[bytes, ...]:
-    """Return the key for ``purpose`` of the current signing secret, then of the previous one."""
-    return _keys_for(read_secret(settings.signing_keys), purpose)
+    """Return the keys for ``purpose`` that verify, the one that signs first."""
+    document = read_secret(settings.signing_keys)
+    keys = _keys_for(document, purpose)
+    return keys[::-1] if signing_secret.parse(document).signer else keys
 
 
 # Several are used for every decision. Purposes are names in the code, so few.
 @lru_cache(maxsize=64)
 def _keys_for(document: str, purpose: str) -> tuple[bytes, ...]:
     label = f"davinci/{purpose}".encode()
-    return tuple(hmac.digest(s.encode(), label, hashlib.sha256) for s in _secrets(document))
-
-
-def _signing_keys(settings: Settings) -> tuple[_SigningKey, ...]:
-    return _derive(read_secret(settings.signing_keys))
+    strings = signing_secret.parse(document).strings
+    return tuple(hmac.digest(text.encode(), label, hashlib.sha256) for text in strings)
 
 
 def _key_named(settings: Settings, kid: object) -> _SigningKey:
@@ -164,16 +163,12 @@ def _key_named(settings: Settings, kid: object) -> _SigningKey:
     StopIteration
         If nobody of ours signs with it.
     """
-    for key in _signing_keys(settings):
+    for key in _derive(read_secret(settings.signing_keys)):
         if key.kid == kid:
             return key
-    # Another process has seen a rotation before us.
+    # A rotation at once, after a leak: other processes sign with what we have not read yet.
     document = read_secret(settings.signing_keys, max_age_s=_REREAD_S)
     return next(key for key in _derive(document) if key.kid == kid)
-
-
-def _secrets(document: str) -> list[str]:
-    return [secret for secret in map(json.loads(document).get, ("current", "previous")) if secret]
 
 
 @lru_cache(maxsize=4)
@@ -181,8 +176,8 @@ def _derive(document: str) -> tuple[_SigningKey, ...]:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     keys = []
-    for secret in _secrets(document):
-        seed = hmac.digest(secret.encode(), b"davinci/jwt-ed25519", hashlib.sha256)
+    for text in signing_secret.parse(document).strings:
+        seed = hmac.digest(text.encode(), b"davinci/jwt-ed25519", hashlib.sha256)
         private = Ed25519PrivateKey.from_private_bytes(seed)
         public = private.public_key().public_bytes_raw()
         keys.append(_SigningKey(hashlib.sha256(public).hexdigest()[:16], private, public))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from shared.schemas.common import (
     STORABLE,
@@ -41,8 +41,16 @@ Email = Annotated[
 ]
 
 
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("no address holds a NUL character")
+    return text
+
+
 class LoginRequest(Request):
-    email: str = Field(min_length=3, max_length=254, examples=["admin@davinci.local"])
+    email: Annotated[str, AfterValidator(_without_nul)] = Field(
+        min_length=3, max_length=254, examples=["admin@davinci.local"]
+    )
     password: Password
 
 
@@ -149,7 +157,9 @@ class KeyCreate(Request):
     name: str = Field(min_length=1, max_length=100, pattern=STORABLE, examples=["checkout-service"])
     scopes: list[Scope] = Field(min_length=1, max_length=5, examples=[["chat", "feedback"]])
     labels: Labels = Field(default_factory=dict)
-    expires_at: InstantParameter | None = Field(None, description="None: until revoked.")
+    expires_at: InstantParameter | None = Field(
+        None, description="In the future. None: until revoked."
+    )
     rpm: int | None = Field(None, ge=1, le=1_000_000, description="Requests a minute.")
     tpm: int | None = Field(None, ge=1, le=1_000_000_000, description="Tokens a minute.")
     budget: Budget | None = None

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import combinations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     WithJsonSchema,
 )
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 Role = Literal["viewer", "operator", "admin"]
 Scope = Literal["route", "chat", "feedback", "read", "manage"]
@@ -124,10 +127,45 @@ def never_null(*names: str) -> Callable[[dict[str, Any]], None]:
     return drop_null
 
 
+def _whole_number(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise PydanticKnownError("int_type")
+    return value
+
+
+def _with_json_types(schema: Any) -> Any:
+    """Return a core schema that tells true, 1 and "1" apart, as JSON and the document do.
+
+    Pydantic's own strictness would also refuse 5.0, which JSON Schema calls an integer, and every
+    instant that comes as text.
+    """
+    match schema:
+        case {"type": "function-before", "function": {"function": f}} if f is _whole_number:
+            return schema
+        case {"type": "int"}:
+            return core_schema.no_info_before_validator_function(_whole_number, schema)
+        case {"type": "float" | "bool"}:
+            return {**schema, "strict": True}
+        case dict():
+            return {name: _with_json_types(part) for name, part in schema.items()}
+        case list():
+            return [_with_json_types(part) for part in schema]
+    return schema
+
+
 class Request(BaseModel):
-    """What callers send: an unknown member is an error that names it, never ignored."""
+    """What callers send: an unknown member is an error that names it, never ignored; no text and
+    no boolean passes for a number.
+    """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[BaseModel], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        schema: CoreSchema = _with_json_types(handler(source))
+        return schema
 
 
 class Response(BaseModel):
@@ -181,9 +219,19 @@ def _only_rfc_3339(value: Any) -> Any:
     return value
 
 
+def _in_utc(instant: datetime) -> datetime:
+    """Return the instant in UTC; of its years 0 and 10000 the calendar's first or last instant."""
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+        return first if instant.year == 1 else last
+
+
 InstantParameter = Annotated[
     AwareDatetime,
     BeforeValidator(_only_rfc_3339),
+    AfterValidator(_in_utc),
     WithJsonSchema(
         {
             "type": "string",

@@ -114,6 +114,13 @@ class Boundary:
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > self.max_body_bytes:
             return self._too_large(scope["path"])
+        coding = headers.get("content-encoding", "identity").strip().lower()
+        if coding != "identity":
+            detail = f"Send the body as it is, not {coding!r}."
+            return problem(
+                scope["path"], 415, "unsupported-media-type", "Unsupported media type", detail,
+                headers={"Accept-Encoding": "identity"},
+            )  # fmt: skip
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         has_body = length not in {"", "0"} or "transfer-encoding" in headers
         if has_body and kind != "application/json":

@@ -28,7 +28,11 @@ from shared.kit.ids import KEY, USER, to_text
 from shared.limits import Bucket, LimiterUnavailableError, QuotaExceededError, admit
 from shared.observability.logging import get_logger
 from shared.schemas.common import Role
-from shared.web.negotiation import choose_media_type, refuse_unknown_parameters
+from shared.web.negotiation import (
+    choose_media_type,
+    refuse_repeated_parameters,
+    refuse_unknown_parameters,
+)
 
 _MAX_CACHED_KEYS = 10_000
 
@@ -91,7 +95,9 @@ async def authorize(request: Request) -> None:
     # A path that no route takes has no parameters either: it is answered with 404 or 405.
     is_ours = route.operation_id != "system_fallback" and request.scope["path"].startswith("/api/")
     if request.scope["query_string"] and is_ours:
-        refuse_unknown_parameters(request.query_params.keys(), route.query_names)
+        given = [name for name, _ in request.query_params.multi_items()]
+        refuse_unknown_parameters(given, route.query_names)
+        refuse_repeated_parameters(given, route.query_lists)
 
 
 def _authorize(request: Request, settings: Settings) -> None:
@@ -121,7 +127,7 @@ def _identify_and_admit(
     request: Request, access: Access, operation: str, settings: Settings
 ) -> Caller:
     caller: Caller | None = None
-    identity = _identify(request, settings)
+    identity = _identify(request, settings, access.fresh)
     try:
         with single_statement(get_engine()) as connection:
             caller = identity if isinstance(identity, Caller) else identity(connection)
@@ -190,7 +196,7 @@ def _address_of(request: Request) -> str:
     return host
 
 
-def _identify(request: Request, settings: Settings) -> _Identity:
+def _identify(request: Request, settings: Settings, fresh: bool) -> _Identity:
     kind, _, credential = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not credential:
         credential = request.headers.get("x-api-key", "")
@@ -200,16 +206,16 @@ def _identify(request: Request, settings: Settings) -> _Identity:
             "Send 'Authorization: Bearer <access token or API key>' or 'x-api-key: <API key>'."
         )
     if credential.startswith(api_keys.PREFIX):
-        return _identify_key(credential, settings)
-    return _identify_person(credential, settings)
+        return _identify_key(credential, settings, fresh)
+    return _identify_person(credential, settings, fresh)
 
 
-def _identify_key(key: str, settings: Settings) -> _Identity:
+def _identify_key(key: str, settings: Settings, fresh: bool) -> _Identity:
     if not api_keys.is_well_formed(key):
         raise UnauthenticatedError("The API key is mistyped: its checksum does not fit.")
     secret_hash = api_keys.hash_key(key)
     cached = _cache.keys.get(secret_hash)
-    if cached is not None and cached[0] > time.monotonic():
+    if cached is not None and cached[0] > time.monotonic() and not fresh:
         return cached[1]
 
     def look_up(connection: sa.Connection) -> Caller:
@@ -231,7 +237,7 @@ def _identify_key(key: str, settings: Settings) -> _Identity:
     return look_up
 
 
-def _identify_person(token: str, settings: Settings) -> _Identity:
+def _identify_person(token: str, settings: Settings, fresh: bool) -> _Identity:
     claims = verify_access_token(settings, token)
     caller = Caller(to_text(USER, claims.user_id), claims.email, claims.role, claims=claims)
 
@@ -246,7 +252,8 @@ def _identify_person(token: str, settings: Settings) -> _Identity:
         _cache.revoked_until = asked_at + settings.credential_ttl_s
         return unless_revoked()
 
-    return unless_revoked() if _cache.revoked_until > time.monotonic() else look_up
+    is_known = _cache.revoked_until > time.monotonic() and not fresh
+    return unless_revoked() if is_known else look_up
 
 
 def _require(access: Access, caller: Caller) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from shared.errors import DomainError, FieldError, InvalidInputError
@@ -31,6 +32,22 @@ def choose_media_type(accept: str | None, offers: Sequence[str]) -> str:
     if best <= 0:
         raise NotAcceptableError(f"This route answers with {' or '.join(offers)}.")
     return offers[qualities.index(best)]
+
+
+def refuse_repeated_parameters(given: Sequence[str], lists: Collection[str]) -> None:
+    """Refuse query parameters that come twice: which one counts, readers answer differently.
+
+    Raises
+    ------
+    InvalidInputError
+        Naming each, but for those that are ``lists``.
+    """
+    repeated = [name for name, n in Counter(given).items() if n > 1 and name not in lists]
+    if repeated:
+        raise InvalidInputError(
+            "A query parameter comes more than once.",
+            errors=[FieldError(f"?{name}", "send it once") for name in sorted(repeated)],
+        )
 
 
 def refuse_unknown_parameters(given: Collection[str], known: Collection[str]) -> None:

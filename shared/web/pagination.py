@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from datetime import datetime
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Annotated, Any
 
@@ -56,6 +57,21 @@ def decode_cursor(collection: str, cursor: str | None) -> Any:
     if not any(hmac.compare_digest(mac, ours) for ours in _macs(collection, payload)):
         raise not_ours
     return json.loads(payload)
+
+
+def refuse_empty_span(since: datetime | None, until: datetime | None) -> None:
+    """Refuse a list over no time: a swapped ``from`` and ``to`` must not pass as "nothing there".
+
+    Raises
+    ------
+    InvalidInputError
+        If ``since`` does not lie before ``until``.
+    """
+    if since is not None and until is not None and since >= until:
+        raise InvalidInputError(
+            "The list would be over no time.",
+            errors=[FieldError("?from", "from must be before to")],
+        )
 
 
 def _macs(collection: str, payload: bytes) -> list[bytes]:

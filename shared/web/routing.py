@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
@@ -35,7 +35,12 @@ class Route(APIRoute):
     @cached_property
     def query_names(self) -> frozenset[str]:
         """The query parameters that the route or one of its dependencies takes."""
-        return frozenset(_query_names(self.dependant))
+        return frozenset(name for name, _ in _query_parameters(self.dependant))
+
+    @cached_property
+    def query_lists(self) -> frozenset[str]:
+        """Those of them that may come several times."""
+        return frozenset(n for n, kind in _query_parameters(self.dependant) if _is_list(kind))
 
     @cached_property
     def offers(self) -> tuple[str, ...]:
@@ -72,7 +77,11 @@ class Route(APIRoute):
         return handle_once
 
 
-def _query_names(dependant: Dependant) -> Iterator[str]:
-    yield from (parameter.alias for parameter in dependant.query_params)
+def _query_parameters(dependant: Dependant) -> Iterator[tuple[str, Any]]:
+    yield from ((p.alias, p.field_info.annotation) for p in dependant.query_params)
     for dependency in dependant.dependencies:
-        yield from _query_names(dependency)
+        yield from _query_parameters(dependency)
+
+
+def _is_list(kind: Any) -> bool:
+    return any(get_origin(part) is list for part in (kind, *get_args(kind)))

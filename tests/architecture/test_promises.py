@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.bench.__main__ import BENCHES
+
 ROOT = Path(__file__).parents[2]
 PROMISES = ROOT / "docs" / "promises.md"
 _ID = re.compile(r"[A-Z]{1,2}[0-9]+[a-z]?(, [A-Z]{1,2}[0-9]+[a-z]?)*")
@@ -35,13 +37,18 @@ def faults(text: str) -> list[str]:
         checks = re.findall(r"`([^`]+)`", checked_by)
         if not checks:
             found.append(f"{name}: name the test or command that checks it, in backticks")
-        for check in checks:
-            if check.startswith("make "):
-                if check.removeprefix("make ").split()[0] not in targets:
-                    found.append(f"{name}: the Makefile has no target for {check!r}")
-            elif not _is_test(check):
-                found.append(f"{name}: there is no test {check!r}: rename it here too")
+        found += [f"{name}: {fault}" for check in checks if (fault := _fault(check, targets))]
     return found
+
+
+def _fault(check: str, targets: set[str]) -> str | None:
+    if check.startswith("make "):
+        is_there = check.removeprefix("make ").split()[0] in targets
+        return None if is_there else f"the Makefile has no target for {check!r}"
+    if check.startswith("davinci bench "):
+        is_there = check.removeprefix("davinci bench ") in BENCHES
+        return None if is_there else f"there is no benchmark {check!r}"
+    return None if _is_test(check) else f"there is no test {check!r}: rename it here too"
 
 
 def _is_test(node_id: str) -> bool:
@@ -80,12 +87,37 @@ def test_the_readme_names_no_test_that_is_not_there() -> None:
         assert [name for name in named if not _is_test(name)] == [], page
 
 
+def test_the_readme_shows_every_promise_with_one_of_its_checks() -> None:
+    promised = {cells[0]: cells[3] for cells in rows(PROMISES.read_text(encoding="utf-8"))}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    head = "| id | security and API behaviour | checked by |"
+    shown: dict[str, list[str]] = {}
+    for line in readme[readme.index(head) + 2 :]:
+        if not line.startswith("|"):
+            break
+        ids, _, checks = (cell.strip() for cell in line.strip("|").split(" | "))
+        for name in _ids(ids):
+            shown[name] = re.findall(r"`([^`]+)`", checks)
+    assert shown.keys() == promised.keys()
+    for name, named in shown.items():
+        assert any(check in promised[name] for check in named), name
+
+
+def _ids(text: str) -> list[str]:
+    """Return the ids of ``A1``, ``A9, A10`` or ``L1 - L4``."""
+    if " - " in text:
+        first, last = text.split(" - ")
+        return [f"{first[0]}{n}" for n in range(int(first[1:]), int(last[1:]) + 1)]
+    return text.split(", ")
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [
         ("| A1 | p | w | `tests/unit/test_nothing.py::test_x` | 0 |", "no test"),
         ("| A1 | p | w | `tests/architecture/test_promises.py::test_gone` | 0 |", "no test"),
         ("| A1 | p | w | `make nothing` | 0 |", "no target"),
+        ("| A1 | p | w | `davinci bench nothing` | 0 |", "no benchmark"),
         ("| A1 | p | w | by hand | 0 |", "in backticks"),
         ("| A1 | p | w | `make test` | @A1@ |", "fill in"),
         ("| A1 | p | w | `make test` |  |", "five cells"),

@@ -131,7 +131,9 @@ def _colleague(admin: LambdaClient) -> str:
     body = {"email": "colleague@davinci.local", "password": "another horse, another staple"}
     with transaction(get_engine()) as connection:
         ensure_user(connection, body["email"], body["password"], role="viewer")
-    token: str = admin.with_token(None).post("/api/auth/login", body).json()["access_token"]
+    answer = admin.with_token(None).post("/api/auth/login", body)
+    assert answer.status == 200, answer.body
+    token: str = answer.json()["access_token"]
     if threading.current_thread() is not threading.main_thread():
         lambda_handler._thread.loop.close()  # the handlers' loop is each thread's own
     return token

@@ -43,11 +43,12 @@ class Forger:
     """Makes tokens like ours, signed by us, with one thing wrong."""
 
     def __init__(self, token: str) -> None:
-        from shared.auth.tokens import _signing_keys
+        from shared.auth.tokens import _derive
         from shared.config import get_settings
+        from shared.secrets import read_secret
 
         self.token = token
-        self.key = _signing_keys(get_settings())[0]
+        self.key = _derive(read_secret(get_settings().signing_keys))[0]
         self.header = {**jwt.get_unverified_header(token)}
         self.claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
 

@@ -184,7 +184,7 @@ def test_answers_outlive_one_rotation_of_the_signing_secret(
     admin: LambdaClient, environment: dict[str, str], tmp_path: Path, engine: sa.Engine
 ) -> None:
     old = json.loads(Path(environment["DAVINCI_SIGNING_KEYS"].removeprefix("file:")).read_text())
-    body = {"name": "k", "scopes": ["manage"]}
+    body = {"name": "k", "scopes": ["manage", "read"]}
     client = admin.with_token(admin.post("/api/keys", body).json()["secret"])
     first = client.post("/api/keys", {"name": "l", "scopes": ["read"]}, headers=KEY)
     answers = []
@@ -206,7 +206,7 @@ def send(client: LambdaClient, path: str, body: Any, _place: int) -> Answer:
 def test_fifty_at_once_have_one_effect(
     many_connections: None, make_key: MakeKey, registry: list[str], engine: sa.Engine
 ) -> None:
-    client = make_key("route", "manage")
+    client = make_key("route", "manage", "read")
     for path, body, table in (
         ("/api/neural/route", {"prompt": "x"}, decisions),
         ("/api/keys", {"name": "once", "scopes": ["read"]}, api_keys),
@@ -263,7 +263,7 @@ print(answer.status, answer.headers.get("idempotency-replayed"), flush=True)
 def test_a_killed_process_leaves_one_effect_after_the_retry(
     make_key: MakeKey, environment: dict[str, str], engine: sa.Engine, point: str, is_replayed: bool
 ) -> None:
-    client = make_key("manage")
+    client = make_key("manage", "read")
     before = count(engine, api_keys)
     killed = subprocess.run(
         [sys.executable, "-c", CALL, point, str(client.token), KEY["idempotency-key"]],

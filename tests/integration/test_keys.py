@@ -171,6 +171,16 @@ def test_pages_show_every_key_once_while_keys_come(admin: LambdaClient, make_key
     assert sorted(seen) == sorted(before) and len(set(seen)) == len(seen)
 
 
+@pytest.mark.parametrize("ago", [timedelta(seconds=1), timedelta(days=300_000)])
+def test_a_key_that_would_be_expired_already_is_refused(
+    admin: LambdaClient, ago: timedelta
+) -> None:
+    then = (utc_now() - ago).isoformat()
+    refused = admin.post("/api/keys", {"name": "x", "scopes": ["read"], "expires_at": then})
+    assert refused.status == 422
+    assert refused.json()["errors"] == [{"pointer": "#/expires_at", "detail": "it is in the past"}]
+
+
 def test_last_instants_of_the_calendar_do_not_break_a_key(admin: LambdaClient) -> None:
     far = datetime(9999, 12, 31, 23, 59, tzinfo=UTC).isoformat()
     made = admin.post("/api/keys", {"name": "x", "scopes": ["read"], "expires_at": far})

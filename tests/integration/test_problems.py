@@ -120,6 +120,14 @@ def test_another_media_type(make_key: MakeKey, kind: str) -> None:
     assert answer.headers["accept"] == "application/json"
 
 
+@pytest.mark.parametrize("coding", ["gzip", "br", "gzip, identity", "x"])
+def test_a_body_that_is_coded(make_key: MakeKey, coding: str) -> None:
+    headers = {"content-encoding": coding}
+    answer = make_key("route").post("/api/neural/route", {"prompt": "x"}, headers=headers)
+    assert_problem(answer, 415, "/api/neural/route")
+    assert answer.headers["accept-encoding"] == "identity"
+
+
 def test_json_with_a_parameter_is_json(make_key: MakeKey) -> None:
     headers = {"content-type": "Application/JSON; charset=utf-8"}
     answer = make_key("route").post("/api/neural/route", {}, headers=headers)

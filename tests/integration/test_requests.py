@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -23,6 +24,10 @@ CSV = "text/csv; charset=utf-8"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
+def pointers(problem: Any) -> list[str]:
+    return [fault["pointer"] for fault in problem["errors"]]
+
+
 # ---------------------------------------------------------------- bodies
 
 
@@ -37,6 +42,40 @@ METRICS = "text/plain; version=0.0.4; charset=utf-8"
 def test_json_that_parsers_read_differently_is_malformed(make_key: MakeKey, raw: bytes) -> None:
     answer = make_key("route").request("POST", "/api/neural/route", raw=raw)
     assert_problem(answer, 400, "/api/neural/route")
+
+
+@pytest.mark.parametrize(
+    ("path", "member", "value"),
+    [
+        ("/api/keys", "rpm", "5"), ("/api/keys", "rpm", True), ("/api/keys", "rpm", 5.5),
+        ("/api/keys", "tpm", 10**30), ("/api/keys", "budget", {"usd": "1", "window": "day"}),
+        ("/api/neural/route", "max_tokens", "8"), ("/api/neural/route", "explain", "yes"),
+        ("/api/neural/route", "explain", 1), ("/api/learning/feedback", "score", True),
+        ("/api/learning/feedback", "score", "1"), ("/api/models", "context_tokens", True),
+    ],
+)  # fmt: skip
+def test_no_text_and_no_boolean_passes_for_a_number(
+    admin: LambdaClient, path: str, member: str, value: object
+) -> None:
+    problem = assert_problem(admin.post(path, {member: value}), 422, path)
+    wrong = f"#/{member}" + ("/usd" if member == "budget" else "")
+    assert wrong in pointers(problem)
+
+
+def test_a_whole_number_may_be_written_with_its_point(admin: LambdaClient) -> None:
+    made = admin.request("POST", "/api/keys", raw=b'{"name":"x","scopes":["read"],"rpm":5.0}')
+    assert (made.status, made.json()["rpm"]) == (201, 5)
+
+
+def test_what_no_text_column_holds_is_refused_with_its_place(admin: LambdaClient) -> None:
+    right = '{"email": "%s", "password": "long enough password", "role": "viewer"}'
+    for email in ("a\\u0000@b.c", "\\ud800@b.c", "\u0430dmin@b.c", "a@b@c.d\\n"):
+        answer = admin.request("POST", "/api/users", raw=(right % email).encode())
+        assert pointers(assert_problem(answer, 422, "/api/users")) == ["#/email"]
+    for email in ("a\\u0000@b.c", "\\ud800@b.c"):
+        raw = f'{{"email": "{email}", "password": "x"}}'.encode()
+        answer = admin.with_token(None).request("POST", "/api/auth/login", raw=raw)
+        assert pointers(assert_problem(answer, 422, "/api/auth/login")) == ["#/email"]
 
 
 def test_deep_brackets_in_a_prompt_are_text(make_key: MakeKey, registry: list[str]) -> None:
@@ -102,6 +141,67 @@ def test_an_unknown_query_parameter_is_named(admin: LambdaClient) -> None:
     ]
     assert admin.get("/api/neural/history", {"level": "L2", "limit": 5}).status == 200
     assert_problem(admin.get("/api/status", {"x": 1}), 422, "/api/status")
+
+
+def test_a_query_parameter_comes_once_unless_it_is_a_list(admin: LambdaClient) -> None:
+    answer = admin.get("/api/neural/history", {"limit": [5, 6]})
+    assert pointers(assert_problem(answer, 422, "/api/neural/history")) == ["?limit"]
+    both = {"types": ["feedback.recorded", "outcome.recorded"]}
+    assert admin.get("/api/events", both).status == 200
+
+
+@pytest.mark.parametrize("path", ["/api/audit", "/api/neural/history"])
+def test_a_span_that_holds_no_time_is_refused(admin: LambdaClient, path: str) -> None:
+    early, late = "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.000001Z"
+    for since, until in ((late, early), (early, early), (early, "2026-01-01T01:00:00+01:00")):
+        answer = admin.get(path, {"from": since, "to": until})
+        assert pointers(assert_problem(answer, 422, path)) == ["?from"]
+    assert admin.get(path, {"from": early, "to": late}).status == 200
+
+
+NO_INSTANTS = (
+    "0000-01-01T00:00:00Z", "99999-01-01T00:00:00Z", "2026-02-30T00:00:00Z", "1700000000",
+    "2026-01-01", "1e308", "NaN",
+    "2026-01-01T00:00:00", "2026-01-01T00:00:00+24:00", "\u0662026-01-01T00:00:00Z",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("value", NO_INSTANTS)
+def test_what_is_no_instant_is_refused_with_its_place(admin: LambdaClient, value: str) -> None:
+    for path, name in (
+        ("/api/audit", "from"), ("/api/audit", "to"), ("/api/neural/history", "from"),
+        ("/api/neural/allocation", "from"),
+    ):  # fmt: skip
+        answer = admin.get(path, {name: value})
+        assert pointers(assert_problem(answer, 422, path)) == [f"?{name}"]
+    for path, body, name in (
+        ("/api/keys", {"name": "x", "scopes": ["read"]}, "expires_at"),
+        ("/api/learning/evaluate", {}, "since"),
+    ):
+        answer = admin.post(path, {**body, name: value})
+        assert pointers(assert_problem(answer, 422, path)) == [f"#/{name}"]
+
+
+# The last two are in the years 0 and 10000 of UTC, which neither Python nor the schema has.
+@pytest.mark.parametrize(
+    "value",
+    ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00+00:01",
+     "9999-12-31T23:59:59-23:59"],
+)  # fmt: skip
+def test_the_ends_of_the_calendar_are_instants(admin: LambdaClient, value: str) -> None:
+    for path in ("/api/audit", "/api/neural/history"):
+        assert admin.get(path, {"from": value}).status == 200
+        assert admin.get(path, {"to": value}).status == 200
+    assert admin.get("/api/neural/allocation", {"from": value}).status == 200
+    body = {"name": "x", "scopes": ["read"], "expires_at": value}
+    made = admin.post("/api/keys", body)
+    assert made.status == (201 if value.startswith("9999") else 422), made.body
+
+
+@pytest.mark.parametrize("value", ["Infinity", "-Infinity", "NaN", "1e309", "-0.1", "x"])
+def test_numbers_are_finite(admin: LambdaClient, value: str) -> None:
+    answer = admin.get("/api/neural/history", {"min_regret_usd": value})
+    assert pointers(assert_problem(answer, 422, "/api/neural/history")) == ["?min_regret_usd"]
 
 
 def test_other_peoples_clients_may_send_more(make_key: MakeKey) -> None:

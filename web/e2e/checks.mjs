@@ -5,6 +5,7 @@ import {
   api,
   countCalls,
   figuresShown,
+  keepEverywhere,
   overflow,
   readable,
   requestCount,
@@ -42,6 +43,11 @@ export async function keepsTokensOutOfReach({ browser, url, account }) {
   await page.reload();
   await page.waitForSelector("input[name=password]");
   expectNone(complaints, "the page complained");
+
+  // Had it been kept anywhere, it would have been seen.
+  for (const place of await keepEverywhere(page, token)) {
+    expect((await readable(page)).includes(`${place} ${token}`), `${place} was not looked into`);
+  }
   await context.close();
 }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import string
+import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from shared.auth import api_keys, passwords
 from shared.auth.access import ACCESS, ROLES, Access, admits_role, admits_scopes
 from tests.fakes.secret_scanner import find_keys
+from tests.fakes.threads import at_once
 
 BASE62 = string.digits + string.ascii_letters
 
@@ -125,6 +128,24 @@ class TestPasswords:
         assert passwords.verify_password(stored, password)
         assert not passwords.verify_password(stored, password + " ")
         assert not passwords.verify_password(stored, password.upper() + "!")
+
+    def test_few_hashes_are_in_work_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        lock, working, most = threading.Lock(), 0, 0
+
+        class Slow:
+            def verify(self, _stored: str, _password: str) -> bool:
+                nonlocal working, most
+                with lock:
+                    working += 1
+                    most = max(most, working)
+                time.sleep(0.01)
+                with lock:
+                    working -= 1
+                return True
+
+        monkeypatch.setattr(passwords, "_hasher", Slow)
+        assert all(at_once(24, lambda n: passwords.verify_password("stored", str(n))))
+        assert 1 < most <= 4
 
     def test_nobodys_password_fits_nothing(self) -> None:
         assert not passwords.verify_password(None, "")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra.bench import cold, handler, load
+from infra.bench import cold, handler, identity, load
 from infra.bench.__main__ import BENCHES, main
 from infra.bench.cpu import cpu_seconds_below, per_call_ms
 from infra.bench.report import Row
@@ -95,6 +95,27 @@ def test_load_needs_rate_errors_and_latency_together(
     good = {"requests_per_minute": 10_000, "error_rate": 0.0, "p50_ms": 5.0, "p99_ms": 100.0}
     (row,) = load.rows(good | changed)
     assert row.is_met is is_met
+
+
+@pytest.mark.parametrize(
+    ("changed", "met"),
+    [
+        ({}, [True, True, True]),
+        ({"hash_ms": {"p50": 30.0, "p95": 250.1}}, [False, True, True]),
+        ({"login_difference_ms": 5.01}, [True, False, True]),
+        ({"hot_over_spread_p99": 2.01}, [True, True, False]),
+    ],
+)
+def test_each_figure_of_identity_has_its_own_target(
+    changed: dict[str, Any], met: list[bool]
+) -> None:
+    good = {
+        "hash_ms": {"p50": 30.0, "p95": 250.0},
+        "login_median_ms": {"known": 40.0, "unknown": 45.0}, "login_difference_ms": 5.0,
+        "beside_ms": {mode: {"p99": 9.0} for mode in ("alone", "spread", "hot")},
+        "hot_over_spread_p99": 2.0, "tries": 200, "calls": 1_000,
+    }  # fmt: skip
+    assert [row.is_met for row in identity.rows(good | changed)] == met
 
 
 def test_processor_time_is_told_by_kind_and_call() -> None:

@@ -8,6 +8,7 @@ from shared.errors import InvalidInputError
 from shared.web.negotiation import (
     NotAcceptableError,
     choose_media_type,
+    refuse_repeated_parameters,
     refuse_unknown_parameters,
 )
 
@@ -66,3 +67,10 @@ def test_unknown_parameters_are_named_with_the_nearest_known_one() -> None:
         ("?limt", "unknown parameter; did you mean 'limit'?"),
         ("?zzz", "unknown parameter; known: cursor, level, limit"),
     ]
+
+
+def test_a_parameter_comes_once_unless_it_is_a_list() -> None:
+    refuse_repeated_parameters(["limit", "types", "types"], {"types"})
+    with pytest.raises(InvalidInputError) as caught:
+        refuse_repeated_parameters(["to", "limit", "to", "limit", "to"], {"types"})
+    assert [e.pointer for e in caught.value.errors] == ["?limit", "?to"]

@@ -1503,7 +1503,7 @@ export interface components {
         };
         KeyCreate: {
             budget?: components["schemas"]["Budget"] | null;
-            /** @description None: until revoked. */
+            /** @description In the future. None: until revoked. */
             expires_at?: string | null;
             /**
              * @description Free labels: team, application, cost centre.

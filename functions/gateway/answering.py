@@ -16,8 +16,8 @@ from functions.gateway.errors import (
     RejectedByProviderError,
 )
 from shared.errors import FieldError, InvalidInputError, UnauthenticatedError
+from shared.web.direct import Direct
 from shared.web.problems import pointer_into
-from shared.web.routing import Route
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EVENT_STREAM = "text/event-stream"
 
 
-class OpenAIRoute(Route):
+class OpenAIRoute(Direct):
     """A route whose errors have the statuses and codes that OpenAI's clients act on."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
@@ -18,6 +18,9 @@ from fastapi.routing import APIRoute
 
 from shared.web import idempotency, strict_json
 from shared.web.session import Claim
+
+
+Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class StrictRequest(Request):
@@ -31,6 +34,11 @@ class StrictRequest(Request):
 
 class Route(APIRoute):
     """A route of a domain."""
+
+    @property
+    def admits(self) -> bool:
+        """Whether the route itself charges the request's buckets (``shared.web.admitting``)."""
+        return False
 
     @cached_property
     def query_names(self) -> frozenset[str]:
@@ -50,8 +58,12 @@ class Route(APIRoute):
         made_by_fastapi = getattr(self.response_class, "value", self.response_class) is not Response
         return tuple(dict.fromkeys((["application/json"] if made_by_fastapi else []) + named))
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+    def make_handler(self) -> Handler:
+        """Return what answers a strict request: FastAPI's handler."""
+        return super().get_route_handler()
+
+    def get_route_handler(self) -> Handler:
+        handle = self.make_handler()
 
         async def handle_once(request: Request) -> Response:
             # Starlette's own way to make a request of another class out of one.

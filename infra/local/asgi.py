@@ -2,8 +2,8 @@
 
 ``uvicorn infra.local.asgi:app --http httptools --no-access-log --no-server-header``. There are
 ``DAVINCI_HTTP_THREADS`` threads and only ``DAVINCI_DATABASE_CONNECTIONS`` connections, because a
-request waits for a model most of its time and holds a connection for a few milliseconds; when all
-are taken a request waits its turn. On SIGTERM requests in work are finished first.
+request waits for a model most of its time and holds a connection for a few milliseconds; as many
+requests as there are connections compute at once, the others wait their turn (``shared.kit.turns``). On SIGTERM requests in work are finished first.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ def create_service() -> Threaded:
     get_client()
     settings = get_settings()
     return Threaded(
-        all_domains(), threads=settings.http_threads, max_body_bytes=settings.max_body_bytes
-    )
+        all_domains(), threads=settings.http_threads, turns=settings.database_connections,
+        max_body_bytes=settings.max_body_bytes,
+    )  # fmt: skip
 
 
 app = create_service()

@@ -10,6 +10,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
+from shared.kit.turns import resting
 from shared.providers.patience import OutOfPatienceError, Patience
 
 _LEAST_CONNECT_S = 0.05
@@ -101,6 +102,13 @@ def connect(
     ConnectError
         If nobody is there, or not in time.
     """
+    with resting():
+        return _connected(host, port, tls, patience)
+
+
+def _connected(
+    host: str, port: int, tls: ssl.SSLContext | None, patience: Patience
+) -> PatientSocket:
     try:
         connected = _connect(host, port, patience)
     # A name that is no name, a port that is no port.
@@ -118,7 +126,9 @@ def connect(
 
 
 def _wait(poll: select.poll, patience: Patience) -> None:
-    if not poll.poll(math.ceil(patience.left_s() * 1000)):
+    with resting():
+        is_ready = poll.poll(math.ceil(patience.left_s() * 1000))
+    if not is_ready:
         raise OutOfPatienceError
 
 

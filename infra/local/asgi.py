@@ -2,11 +2,14 @@
 
 ``uvicorn infra.local.asgi:app --http httptools --no-access-log --no-server-header``. There are
 ``DAVINCI_HTTP_THREADS`` threads and only ``DAVINCI_DATABASE_CONNECTIONS`` connections, because a
-request waits for a model most of its time and holds a connection for a few milliseconds; as many
-requests as there are connections compute at once, the others wait their turn (``shared.kit.turns``). On SIGTERM requests in work are finished first.
+request waits for a model most of its time and holds a connection for a few milliseconds. As many
+requests as there are connections compute at once; the others wait their turn
+(``shared.kit.turns``). On SIGTERM requests in work are finished first.
 """
 
 from __future__ import annotations
+
+import gc
 
 from infra.local.apps import all_domains
 from shared.config import get_settings
@@ -31,3 +34,5 @@ def create_service() -> Threaded:
 
 
 app = create_service()
+# What was made so far is no garbage: the collector need not look at it again.
+gc.freeze()

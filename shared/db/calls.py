@@ -21,9 +21,8 @@ from shared.db.engine import translated_errors
 Row = tuple[str | None, ...]
 
 
-
 class Call(NamedTuple):
-    """A statement with ``%s`` for each of ``values``. It returns one row, whose columns are text."""
+    """A statement with ``%s`` for each of ``values``; it returns one row of columns of text."""
 
     statement: str
     values: Row

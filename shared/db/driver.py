@@ -151,9 +151,7 @@ class Connection(Pg8000Connection):  # type: ignore[misc]  # pg8000 has no types
                 bind += _length(len(encoded))
                 bind += encoded
         bind += b"\x00\x00"
-        return b"".join(
-            (b"P", _length(len(parse) + 4), parse, b"B", _length(len(bind) + 4), bind)
-        )
+        return b"".join((b"P", _length(len(parse) + 4), parse, b"B", _length(len(bind) + 4), bind))
 
 
 def connect(**parameters: Any) -> Connection:

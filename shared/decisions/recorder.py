@@ -36,11 +36,14 @@ _ASK_AGAIN_S = 5
 _CANDIDATE = tuple(field.name for field in fields(Candidate))
 _facts_of = attrgetter(*_CANDIDATE)
 # Functions of the database (migration 0005).
-_DECISION = "CAST(%s AS jsonb), CAST(%s AS jsonb), CAST(%s AS double precision)"
-_RECORD = f"SELECT record_decision({_DECISION})::text"
+_RECORD = (
+    "SELECT record_decision("
+    "CAST(%s AS jsonb), CAST(%s AS jsonb), CAST(%s AS double precision))::text"
+)
 _ADMIT_AND_RECORD = (
     "SELECT backlogs_ns::text, admitted::text FROM admit_and_record_decision("
-    f"CAST(%s AS text[]), CAST(%s AS bigint[]), CAST(%s AS bigint[]), {_DECISION})"
+    "CAST(%s AS text[]), CAST(%s AS bigint[]), CAST(%s AS bigint[]), "
+    "CAST(%s AS jsonb), CAST(%s AS jsonb), CAST(%s AS double precision))"
 )
 
 

@@ -1,8 +1,8 @@
 """Turns: of many threads that wait for somebody else most of the time, few compute at once.
 
-One interpreter computes in one thread at a time. Threads that could go on but may not all ask for
-the interpreter again and again: of fifty, each request costs half as much again. So a host gives its
-threads turns, and whoever waits for a provider lets another one go on meanwhile (``resting``).
+One interpreter computes in one thread at a time; threads that could go on but may not ask for it
+every few milliseconds, each of them. So a host gives its threads turns, and whoever waits for a
+provider lets another one go on meanwhile (``resting``).
 
 A turn is kept while waiting for the database or a lock: those who have them hold turns, too, so
 that they come free. Rest only where nothing is held that another thread might wait for.

@@ -6,7 +6,7 @@ Give these functions a connection on which every statement is its own transactio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
@@ -63,9 +63,9 @@ def arrays_of(buckets: Sequence[Bucket]) -> tuple[str, str, str]:
     """
     ordered = _in_order(buckets)
     return (
-        "{%s}" % ",".join(_quoted(bucket.id) for bucket in ordered),
-        "{%s}" % ",".join(str(bucket.increment_ns) for bucket in ordered),
-        "{%s}" % ",".join(str(bucket.window_ns) for bucket in ordered),
+        _array(_quoted(bucket.id) for bucket in ordered),
+        _array(str(bucket.increment_ns) for bucket in ordered),
+        _array(str(bucket.window_ns) for bucket in ordered),
     )
 
 
@@ -87,6 +87,10 @@ def charge(connection: sa.Connection, bucket: Bucket, cost: int) -> None:
 def _in_order(buckets: Sequence[Bucket]) -> list[Bucket]:
     # One order for everybody, or two requests could wait for each other's bucket.
     return sorted(buckets, key=lambda bucket: bucket.id)
+
+
+def _array(elements: Iterable[str]) -> str:
+    return "{" + ",".join(elements) + "}"
 
 
 def _quoted(element: str) -> str:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -83,10 +83,9 @@ class UpstreamClient:
             request = head_of(target, headers, len(content)) + content
             connection = self._take(origin) or self._connect(origin, patience)
             try:
-                try:
+                # A server may refuse before it has read everything, and hang up: hear it out.
+                with suppress(OSError):
                     connection.send(request, patience)
-                except OSError:
-                    pass  # a server may refuse before it has read everything: hear it
                 response = Response(connection, patience)
             except BaseException:
                 connection.close()

@@ -92,9 +92,7 @@ class PatientSocket:
         self._socket.close()
 
 
-def connect(
-    host: str, port: int, tls: ssl.SSLContext | None, patience: Patience
-) -> PatientSocket:
+def connect(host: str, port: int, tls: ssl.SSLContext | None, patience: Patience) -> PatientSocket:
     """Resolve, connect and, with ``tls``, shake hands; every address is tried.
 
     Raises

@@ -1,7 +1,7 @@
 """A request's admission: its buckets, charged once.
 
-Usually before the route runs. A route that writes a decision may put it off (``Route.admits``), so
-that one statement charges the buckets and writes.
+Usually before the route runs. A route that writes a decision charges by itself
+(``shared.web.direct``): one statement admits and writes.
 """
 
 from __future__ import annotations

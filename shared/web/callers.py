@@ -122,7 +122,7 @@ def _identify_and_admit(
     identity = _identify(request, settings)
     if isinstance(identity, Caller):
         admission = Admission(request, access, _buckets_of(identity, access, operation, settings))
-        if not request.scope["route"].admits:
+        if not getattr(request.state, "admits", False):
             admission.charge()
         request.state.admission = admission
         return identity

@@ -8,9 +8,9 @@ It reads bodies as strict JSON and keeps the answers of requests that came with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
@@ -18,9 +18,6 @@ from fastapi.routing import APIRoute
 
 from shared.web import idempotency, strict_json
 from shared.web.session import Claim
-
-
-Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class StrictRequest(Request):
@@ -34,11 +31,6 @@ class StrictRequest(Request):
 
 class Route(APIRoute):
     """A route of a domain."""
-
-    @property
-    def admits(self) -> bool:
-        """Whether the route itself charges the request's buckets (``shared.web.admitting``)."""
-        return False
 
     @cached_property
     def query_names(self) -> frozenset[str]:
@@ -58,17 +50,17 @@ class Route(APIRoute):
         made_by_fastapi = getattr(self.response_class, "value", self.response_class) is not Response
         return tuple(dict.fromkeys((["application/json"] if made_by_fastapi else []) + named))
 
-    def make_handler(self) -> Handler:
-        """Return what answers a strict request: FastAPI's handler."""
-        return super().get_route_handler()
+    async def guarded(self, work: Awaitable[Response]) -> Response:
+        """Return what ``work`` answers; here a domain turns its errors into those of its API."""
+        return await work
 
-    def get_route_handler(self) -> Handler:
-        handle = self.make_handler()
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
 
         async def handle_once(request: Request) -> Response:
             # Starlette's own way to make a request of another class out of one.
             strict = StrictRequest(request.scope, request.receive, request._send)  # noqa: SLF001
-            response = await handle(strict)
+            response = await self.guarded(handle(strict))
             claim: Claim | None = request.scope["state"].get("claim")
             if claim is not None:
                 # The transaction is still open: the answer is kept if and only if it commits.

@@ -73,7 +73,8 @@ BEGIN
     SELECT admission.backlogs_ns, admission.admitted INTO backlogs_ns, admitted
     FROM admit_request(p_ids, p_increments_ns, p_windows_ns, NULL) AS admission;
     IF NOT admitted THEN
-        RAISE EXCEPTION 'a limit was used up meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state';
+        RAISE EXCEPTION 'a limit was used up meanwhile'
+        USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
 END $$
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import h11
@@ -64,7 +65,7 @@ def read_by_h11(answer: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
 @given(cuts=st.lists(st.integers(0, 200), max_size=12))
 def test_any_pieces_are_read_as_h11_reads_the_whole(answer: bytes, cuts: list[int]) -> None:
     places = sorted({min(cut, len(answer)) for cut in cuts} | {0, len(answer)})
-    pieces = [answer[a:b] for a, b in zip(places, places[1:], strict=False)]
+    pieces = [answer[a:b] for a, b in pairwise(places)]
     response, body = read(*pieces)
     status, headers, expected = read_by_h11(answer)
     assert (response.status, body) == (status, expected)

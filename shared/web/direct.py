@@ -73,23 +73,28 @@ class Direct:
             return
         route, model = found
         request = StrictRequest(scope, receive, send)
+        content, response = b"", None
         try:
             content = await request.body()
-            try:
-                body = model.model_validate(await request.json())
-            except (ValueError, RecursionError):
-                await self._app(scope, _again(content, receive), send)
-                return
-            scope["route"] = route
-            response = await route.guarded(route.serve(request, body))
+            if (body := await _fitting(request, model)) is not None:
+                scope["route"] = route
+                response = await route.guarded(route.serve(request, body))
         except ClientDisconnect:
             return
         except Exception as error:
-            answer = await answer_to(request, error)
-            if answer is None:
+            response = await answer_to(request, error)
+            if response is None:
                 raise
-            response = answer
-        await response(scope, receive, send)
+        answer = self._app if response is None else response
+        await answer(scope, _again(content, receive), send)
+
+
+async def _fitting(request: Request, model: type[BaseModel]) -> BaseModel | None:
+    """Return the request's body, or None of one that does not fit."""
+    try:
+        return model.model_validate(await request.json())
+    except (ValueError, RecursionError):
+        return None
 
 
 def _again(content: bytes, receive: Receive) -> Receive:

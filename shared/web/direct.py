@@ -85,8 +85,10 @@ class Direct:
             response = await answer_to(request, error)
             if response is None:
                 raise
-        answer = self._app if response is None else response
-        await answer(scope, _again(content, receive), send)
+        if response is None:
+            await self._app(scope, _again(content, receive), send)
+        else:
+            await response(scope, receive, send)
 
 
 async def _fitting(request: Request, model: type[BaseModel]) -> BaseModel | None:

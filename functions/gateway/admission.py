@@ -6,15 +6,21 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from functions.gateway.asking import Ask
 from functions.gateway.door import Payer, Visit
 from functions.gateway.errors import BudgetExceededError, InvalidValueError
 from shared.db.engine import single_statement
 from shared.decisions.context import with_affinity
-from shared.decisions.recorder import Recorded, make_decision, record_decision
+from shared.decisions.recorder import (
+    Recorded,
+    admit_and_record_decision,
+    decision_call,
+    make_decision,
+)
 from shared.decisions.snapshot import World
-from shared.errors import FieldError
+from shared.errors import DatabaseUnavailableError, FieldError, InvalidInputError
 from shared.limits import Bucket, QuotaExceededError, admit, charge
 from shared.providers.deadline import Deadline
 from shared.providers.upstream import Upstream
@@ -72,6 +78,10 @@ def decide_and_hold(visit: Visit, ask: Ask, world: World) -> Serving:
     door, payer, timing = visit.door, visit.payer, visit.timing
     total_s = min(visit.longest_s, ask.timeout_s or visit.longest_s)
     due_in_s = total_s + _OUTCOME_SLACK_S
+    if ask.is_streamed() or payer.budget is not None or payer.tpm is not None:
+        # More than the decision depends on the admission, or is seen before the outcome.
+        with timing.measure("db"):
+            visit.admission.charge()
     with timing.measure("decide"):
         context, session = with_affinity(door.engine, door.settings, ask.context, ask.session)
         if payer.budget is not None:
@@ -91,12 +101,28 @@ def decide_and_hold(visit: Visit, ask: Ask, world: World) -> Serving:
         except BudgetExceededError:
             correct_tokens(door.engine, payer, tokens, 0)
             raise
-        with single_statement(door.engine) as connection:
-            record_decision(connection, recorded, outcome_due_in_s=due_in_s)
+        _record(visit, recorded, due_in_s)
     return Serving(
         ask, payer, recorded, cards, tuple(world.upstreams[model] for model in chosen),
         Deadline.after(total_s), tokens,
     )  # fmt: skip
+
+
+def _record(visit: Visit, recorded: Recorded, due_in_s: float) -> None:
+    """Write the decision, and with it charge what the request was not charged yet."""
+    engine, admission = visit.door.engine, visit.admission
+    if admission.is_due:
+        try:
+            verdict = admit_and_record_decision(engine, admission.buckets, recorded, due_in_s)
+        except DatabaseUnavailableError:
+            raise
+        except (DBAPIError, InvalidInputError):
+            # The failure of one has undone both; apart, each says its own.
+            admission.charge()
+        else:
+            admission.charged(verdict)
+            return
+    decision_call(recorded, outcome_due_in_s=due_in_s).alone(engine)
 
 
 def correct_tokens(engine: sa.Engine, payer: Payer, admitted: int, used: int) -> None:

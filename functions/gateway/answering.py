@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fastapi import Request, Response
+from fastapi import Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.requests import ClientDisconnect
@@ -16,8 +16,8 @@ from functions.gateway.errors import (
     RejectedByProviderError,
 )
 from shared.errors import FieldError, InvalidInputError, UnauthenticatedError
+from shared.web.direct import DirectRoute
 from shared.web.problems import pointer_into
-from shared.web.routing import Route
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -25,29 +25,24 @@ if TYPE_CHECKING:
 EVENT_STREAM = "text/event-stream"
 
 
-class OpenAIRoute(Route):
+class OpenAIRoute(DirectRoute):
     """A route whose errors have the statuses and codes that OpenAI's clients act on."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def handle_as_openai(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except RequestValidationError as error:
-                raise _as_invalid_value(error) from None
-            except UnauthenticatedError as error:
-                raise InvalidApiKeyError(error.detail, headers=error.headers) from None
-            except RejectedByProviderError as error:
-                if error.said is None:
-                    raise
-                return _as_the_provider_said(error, error.said)
-            except InvalidInputError as error:
-                if type(error) is not InvalidInputError:
-                    raise
-                raise InvalidValueError(error.detail, errors=error.errors) from None
-
-        return handle_as_openai
+    async def guarded(self, work: Awaitable[Response]) -> Response:
+        try:
+            return await work
+        except RequestValidationError as error:
+            raise _as_invalid_value(error) from None
+        except UnauthenticatedError as error:
+            raise InvalidApiKeyError(error.detail, headers=error.headers) from None
+        except RejectedByProviderError as error:
+            if error.said is None:
+                raise
+            return _as_the_provider_said(error, error.said)
+        except InvalidInputError as error:
+            if type(error) is not InvalidInputError:
+                raise
+            raise InvalidValueError(error.detail, errors=error.errors) from None
 
 
 class EventStream(StreamingResponse):

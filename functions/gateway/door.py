@@ -13,6 +13,7 @@ from shared.decisions.snapshot import WorldCache
 from shared.observability.server_timing import ServerTiming
 from shared.providers.breaker import Breakers
 from shared.spending.budgets import Budget
+from shared.web.admitting import Admission
 
 if TYPE_CHECKING:
     from shared.providers.client import UpstreamClient
@@ -46,5 +47,6 @@ class Visit:
     door: Door
     payer: Payer
     timing: ServerTiming
+    admission: Admission
     longest_s: float
     """The host cuts the request off after that long."""

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 
 from functions.gateway import repository
 from functions.gateway.admission import Serving, correct_tokens
-from shared.db.engine import single_statement, transaction
+from shared.db.calls import Call
+from shared.db.engine import transaction
 from shared.errors import DatabaseUnavailableError
 from shared.events.contracts import OutcomeRecordedV1
 from shared.events.outbox import outbox_row
@@ -97,11 +98,10 @@ class Ledger:
             recorded.row["track"],
         )  # fmt: skip
         if payer.budget is None:
-            with single_statement(self.engine) as connection:
-                write_outcome(connection, decided, ending, utc_now())
+            outcome_call(decided, ending, utc_now()).alone(self.engine)
         else:
             with transaction(self.engine) as connection:
-                write_outcome(connection, decided, ending, utc_now())
+                outcome_call(decided, ending, utc_now()).within(connection)
                 settle(connection, recorded.id, ending.cost_nusd or 0)
         try:
             used = ending.tokens_in + ending.tokens_out
@@ -111,10 +111,8 @@ class Ledger:
             get_logger().warning("tokens per minute were not corrected")
 
 
-def write_outcome(
-    connection: sa.Connection, decided: Decided, ending: Ending, now: datetime
-) -> bool:
-    """Write an outcome and its event in one statement; False if there is one already."""
+def outcome_call(decided: Decided, ending: Ending, now: datetime) -> Call:
+    """Return the call that writes an outcome and its event (see ``repository.outcome_call``)."""
     last = ending.served_by or (ending.story[-1]["model"] if ending.story else decided.model)
     event = OutcomeRecordedV1(
         decision_id=to_text(DECISION, decided.id),
@@ -144,7 +142,7 @@ def write_outcome(
         "attempts": list(ending.story),
         "text": ending.text,
     }
-    return repository.record_outcome(connection, outcome, outbox_row(event, now))
+    return repository.outcome_call(outcome, outbox_row(event, now))
 
 
 def _failed(ending: Ending) -> list[str]:

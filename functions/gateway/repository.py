@@ -5,47 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
-from shared.db.prepared import Prepared
+from shared.db.calls import Call, as_json
 from shared.db.rows import AnyRow
-from shared.db.tables import decisions, in_flight, models, outbox, outcomes
-from shared.events.outbox import parameters_of
+from shared.db.tables import decisions, in_flight, models
+
+# A function of the database (migration 0005).
+_RECORD_OUTCOME = "SELECT record_outcome(CAST(%s AS jsonb), CAST(%s AS jsonb))::text"
 
 
-def _compose_outcome_write() -> sa.Insert:
-    """Return one statement: the outcome, unless there is one, its event if it was written, and the
-    end of the decision's flight.
+def outcome_call(outcome: dict[str, Any], event: dict[str, Any]) -> Call:
+    """Return the call that writes an outcome and its event and ends the decision's flight.
+
+    Its row says ``true``, or ``false`` if the decision has an outcome already. It fails if the
+    database has lost the decision.
     """
-    row: dict[str, Any] = {
-        column.name: sa.bindparam(f"row_{column.name}") for column in outcomes.columns
-    }
-    written = (
-        insert(outcomes)
-        .values(row)
-        .on_conflict_do_nothing()
-        .returning(outcomes.c.decision_id)
-        .cte("written")
-    )
-    landed = (
-        sa.delete(in_flight)
-        .where(in_flight.c.decision_id == sa.bindparam("row_decision_id", type_=sa.Uuid))
-        .cte("landed")
-    )
-    names = ["event_id", "source", "detail_type", "version", "occurred_at", "data"]
-    event = [sa.bindparam(f"event_{name}", type_=outbox.c[name].type) for name in names]
-    told = sa.select(*event).where(sa.exists(sa.select(written.c.decision_id)))
-    return sa.insert(outbox).from_select(names, told).add_cte(landed)
-
-
-_WRITE_OUTCOME = Prepared(_compose_outcome_write())
-
-
-def record_outcome(
-    connection: sa.Connection, outcome: dict[str, Any], event: dict[str, Any]
-) -> bool:
-    """Write an outcome and its event in one statement; False if the decision has one already."""
-    return _WRITE_OUTCOME.execute(connection, parameters_of(outcome, event)) == 1
+    return Call(_RECORD_OUTCOME, (as_json(outcome), as_json(event)))
 
 
 def list_overdue(connection: sa.Connection, most: int) -> list[AnyRow]:

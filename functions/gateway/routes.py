@@ -193,7 +193,7 @@ def _visit(
     if caller.budget_usd is not None and caller.budget_window is not None:
         budget = Budget(caller.id, caller.budget_window, to_nusd(caller.budget_usd))
     payer = Payer(caller.id, caller.labels, caller.tpm, budget)
-    return Visit(door, payer, request.state.timing, longest_s)
+    return Visit(door, payer, request.state.timing, request.state.admission, longest_s)
 
 
 def _listed(row: Any) -> ListedModel:

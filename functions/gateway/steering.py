@@ -57,6 +57,8 @@ def read_hints(headers: Mapping[str, str], metadata: Mapping[str, str] | None) -
     InvalidValueError
         Naming the header or member that is at fault.
     """
+    if not metadata and not any(name.startswith("x-davinci-") for name in headers):
+        return NO_HINTS
     words: dict[str, tuple[str, str]] = {}
     for name in HEADERS:
         word = name.removeprefix("x-davinci-")

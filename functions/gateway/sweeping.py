@@ -12,7 +12,7 @@ from typing import TypedDict
 import sqlalchemy as sa
 
 from functions.gateway import repository
-from functions.gateway.outcomes import LOST, Decided, Ending, write_outcome
+from functions.gateway.outcomes import LOST, Decided, Ending, outcome_call
 from shared.db.engine import transaction
 from shared.db.rows import AnyRow
 from shared.kit.clock import utc_now
@@ -55,6 +55,6 @@ def _end(connection: sa.Connection, row: AnyRow) -> bool:
     ]  # fmt: skip
     ending = Ending(story, error_class=LOST, cost_nusd=held)
     decided = Decided(row.id, row.level, row.model, str(row.policy_version_id), row.track)
-    is_written = write_outcome(connection, decided, ending, utc_now())
+    (is_written,) = outcome_call(decided, ending, utc_now()).within(connection)
     settle(connection, row.id, None)
-    return is_written
+    return is_written == "true"

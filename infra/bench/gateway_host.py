@@ -157,6 +157,7 @@ def _environment(home: Home, database_url: str) -> dict[str, str]:
         "DAVINCI_HOME": str(home.path),
         "DAVINCI_SIGNING_KEYS": f"file:{home.signing_keys}",
         "DAVINCI_DATABASE_CONNECTIONS": "8",
+        "MALLOC_ARENA_MAX": "2",  # as infra.local.asgi advises
         "DAVINCI_LOG_LEVEL": "WARNING",
         **scene.UNLIMITED,
     }

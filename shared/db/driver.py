@@ -11,24 +11,27 @@ from __future__ import annotations
 import select
 import struct
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 from pg8000.converters import make_param
-from pg8000.core import Context
+from pg8000.core import DATA_ROW, READY_FOR_QUERY, Context
 from pg8000.dbapi import convert_paramstyle
 from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.legacy import Connection as Pg8000Connection
 from pg8000.legacy import Cursor as Pg8000Cursor
 from pg8000.legacy import IntegrityError, ProgrammingError
 
-# Describe the unnamed portal, Execute it without a limit, Sync.
-_DESCRIBE_EXECUTE_SYNC = (
-    b"D\x00\x00\x00\x06P\x00E\x00\x00\x00\x09\x00\x00\x00\x00\x00S\x00\x00\x00\x04"
-)
+# Execute the unnamed portal without a limit, Sync; the same after a Describe.
+_EXECUTE_SYNC = b"E\x00\x00\x00\x09\x00\x00\x00\x00\x00S\x00\x00\x00\x04"
+_DESCRIBE_EXECUTE_SYNC = b"D\x00\x00\x00\x06P\x00" + _EXECUTE_SYNC
 _length = struct.Struct("!i").pack
 _count = struct.Struct("!H").pack
 _NULL = _length(-1)
+_head_of = struct.Struct("!ci").unpack
+_length_at = struct.Struct("!i").unpack_from
+_COMPLETIONS = frozenset({b"1", b"2"})  # parsed, bound: nothing to learn from them
 
 
 class Cursor(Pg8000Cursor):  # type: ignore[misc]  # pg8000 has no types
@@ -79,15 +82,55 @@ class Connection(Pg8000Connection):  # type: ignore[misc]  # pg8000 has no types
     ) -> Any:
         if oids or stream is not None:
             return super().execute_unnamed(statement, vals, oids, stream)
-        if self._sock is None:
-            raise InterfaceError("connection is closed")
-        context = Context(statement)
         # Most values are text already, made so by SQLAlchemy.
         params = [
             value if value is None or type(value) is str else make_param(self.py_types, value)
             for value in vals
         ]
-        message = self._parse_and_bind(statement, params)
+        context = Context(statement)
+        self._exchange(context, params, _DESCRIBE_EXECUTE_SYNC)
+        return context
+
+    def call(self, operation: str, values: Sequence[str | None]) -> tuple[str | None, ...]:
+        """Execute a statement that returns one row, in a transaction of its own.
+
+        Values go and come as text, so nobody describes their types.
+
+        Raises
+        ------
+        Error
+            Of the class that a cursor raises.
+        """
+        context = Context(_in_dollars(operation), columns=())
+        try:
+            self._exchange(context, values, _EXECUTE_SYNC)
+        except DatabaseError as error:
+            raise _as_pg8000_names_it(error) from error
+        (row,) = context.rows
+        return tuple(row)
+
+    def handle_messages(self, context: Any) -> None:
+        """Take the answer to one statement, as pg8000 does, for a third of its time."""
+        read, code = self._sock.read, b""
+        try:
+            while code != READY_FOR_QUERY:
+                code, size = _head_of(read(5))
+                body = read(size - 4)
+                if code == DATA_ROW and context.columns == ():
+                    context.rows.append(_texts_of(body, self._client_encoding))
+                elif code not in _COMPLETIONS:
+                    self.message_types[code](body, context)
+        except (OSError, struct.error) as error:
+            # It left, or said less than it had announced.
+            raise InterfaceError("network error") from error
+        self._answered_at = time.time()
+        if context.error is not None:
+            raise context.error
+
+    def _exchange(self, context: Any, params: Sequence[str | None], then: bytes) -> None:
+        if self._sock is None:
+            raise InterfaceError("connection is closed")
+        message = self._parse_and_bind(context.statement, params) + then
         try:
             self._sock.write(message)
             self._sock.flush()
@@ -95,13 +138,8 @@ class Connection(Pg8000Connection):  # type: ignore[misc]  # pg8000 has no types
             # SQLAlchemy knows a broken connection by these words of pg8000.
             raise InterfaceError("network error") from error
         self.handle_messages(context)
-        return context
 
-    def handle_messages(self, context: Any) -> None:
-        super().handle_messages(context)
-        self._answered_at = time.time()
-
-    def _parse_and_bind(self, statement: str, params: list[str | None]) -> bytes:
+    def _parse_and_bind(self, statement: str, params: Sequence[str | None]) -> bytes:
         encoding = self._client_encoding
         parse = b"\x00" + statement.encode(encoding) + b"\x00\x00\x00"
         bind = bytearray(b"\x00\x00\x00\x00" + _count(len(params)))
@@ -113,15 +151,27 @@ class Connection(Pg8000Connection):  # type: ignore[misc]  # pg8000 has no types
                 bind += _length(len(encoded))
                 bind += encoded
         bind += b"\x00\x00"
-        return b"".join(
-            (b"P", _length(len(parse) + 4), parse, b"B", _length(len(bind) + 4), bind,
-             _DESCRIBE_EXECUTE_SYNC)
-        )  # fmt: skip
+        return b"".join((b"P", _length(len(parse) + 4), parse, b"B", _length(len(bind) + 4), bind))
 
 
 def connect(**parameters: Any) -> Connection:
     """Open a connection; parameters as ``pg8000.dbapi.connect`` takes them."""
     return Connection(**parameters)
+
+
+def _texts_of(row: bytes, encoding: str) -> list[str | None]:
+    """Return a row's values as PostgreSQL writes them."""
+    values: list[str | None] = []
+    place = 2
+    while place < len(row):
+        (size,) = _length_at(row, place)
+        place += 4
+        if size < 0:
+            values.append(None)
+        else:
+            values.append(row[place : place + size].decode(encoding))
+            place += size
+    return values
 
 
 def _as_pg8000_names_it(error: DatabaseError) -> Any:

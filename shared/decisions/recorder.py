@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -19,13 +19,14 @@ import sqlalchemy as sa
 
 from shared.auth.tokens import derived_key
 from shared.config import Settings
-from shared.db.prepared import Prepared
-from shared.db.tables import decisions, in_flight
+from shared.db.calls import Call, as_json
+from shared.db.tables import decisions
 from shared.decisions.snapshot import World
 from shared.errors import ConflictError, FieldError, InvalidInputError, UnavailableError
 from shared.events.contracts import NeuralRouteCompletedV1
-from shared.events.outbox import outbox_row, parameters_of, write_with_event
+from shared.events.outbox import outbox_row
 from shared.kit.ids import DECISION, floor_at, instant_of, to_text, uuid7
+from shared.limits import Bucket, Verdict, arrays_of, verdict_of
 from shared.routing.decide import ROUTER_VERSION, decide
 from shared.routing.eligibility import NoEligibleModelError
 from shared.routing.types import Candidate, Context, Decision, RoutingPolicy, Snapshot
@@ -34,19 +35,15 @@ _SESSION_MEMORY = timedelta(hours=1)
 _ASK_AGAIN_S = 5
 _CANDIDATE = tuple(field.name for field in fields(Candidate))
 _facts_of = attrgetter(*_CANDIDATE)
-_INSERT = write_with_event(decisions)
-_WRITE = Prepared(_INSERT)
-# The same for a decision that is going to be served, until when an outcome is due.
-_WRITE_SERVED = Prepared(
-    _INSERT.add_cte(
-        sa.insert(in_flight)
-        .values(
-            decision_id=sa.bindparam("row_id"),
-            outcome_due_at=sa.func.clock_timestamp()
-            + sa.func.make_interval(0, 0, 0, 0, 0, 0, sa.bindparam("due_in_s", type_=sa.Double)),
-        )
-        .cte("in_flight_row")
-    )
+# Functions of the database (migration 0005).
+_RECORD = (
+    "SELECT record_decision("
+    "CAST(%s AS jsonb), CAST(%s AS jsonb), CAST(%s AS double precision))::text"
+)
+_ADMIT_AND_RECORD = (
+    "SELECT backlogs_ns::text, admitted::text FROM admit_and_record_decision("
+    "CAST(%s AS text[]), CAST(%s AS bigint[]), CAST(%s AS bigint[]), "
+    "CAST(%s AS jsonb), CAST(%s AS jsonb), CAST(%s AS double precision))"
 )
 
 
@@ -182,12 +179,40 @@ def record_decision(
     With ``outcome_due_in_s`` the decision is in flight until its outcome is written, and lost when
     none was by then. Without it nobody serves the decision and none ever comes.
     """
+    decision_call(recorded, outcome_due_in_s=outcome_due_in_s).within(connection)
+
+
+def decision_call(recorded: Recorded, *, outcome_due_in_s: float | None) -> Call:
+    """Return the call that ``record_decision`` makes."""
+    return Call(_RECORD, _parameters(recorded, outcome_due_in_s))
+
+
+def admit_and_record_decision(
+    engine: sa.Engine, buckets: Sequence[Bucket], recorded: Recorded, outcome_due_in_s: float
+) -> Verdict:
+    """Charge every bucket and write the decision, in one transaction and one round trip; or, if a
+    bucket lacks the room, do neither.
+
+    The commit does not wait for the disk. What it wrote outlives this process, and a crash of the
+    database too once an outcome was written after it; before that no answer may leave. An outcome
+    whose decision a crash took is refused.
+
+    Raises
+    ------
+    DatabaseUnavailableError
+        If the database cannot be reached or breaks off.
+    sqlalchemy.exc.DBAPIError
+        If either fails, or a bucket was used up meanwhile. Nothing was charged or written then;
+        ``admit`` and ``record_decision`` apart say which it is.
+    """
+    values = (*arrays_of(buckets), *_parameters(recorded, outcome_due_in_s))
+    return verdict_of(buckets, Call(_ADMIT_AND_RECORD, values).alone(engine))
+
+
+def _parameters(recorded: Recorded, outcome_due_in_s: float | None) -> tuple[str | None, ...]:
+    due = None if outcome_due_in_s is None else repr(outcome_due_in_s)
     event = outbox_row(_event(recorded), recorded.created_at)
-    parameters = parameters_of(recorded.row, event)
-    if outcome_due_in_s is None:
-        _WRITE.execute(connection, parameters)
-    else:
-        _WRITE_SERVED.execute(connection, parameters | {"due_in_s": outcome_due_in_s})
+    return as_json(recorded.row), as_json(event), due
 
 
 def _event(recorded: Recorded) -> NeuralRouteCompletedV1:

@@ -2,7 +2,7 @@
 
 from shared.limits.buckets import Bucket, Verdict
 from shared.limits.errors import LimiterUnavailableError, QuotaExceededError, headers_of
-from shared.limits.store import admit, charge, delete_full
+from shared.limits.store import admit, admit_call, arrays_of, charge, delete_full, verdict_of
 
 __all__ = [
     "Bucket",
@@ -10,7 +10,10 @@ __all__ = [
     "QuotaExceededError",
     "Verdict",
     "admit",
+    "admit_call",
+    "arrays_of",
     "charge",
     "delete_full",
     "headers_of",
+    "verdict_of",
 ]

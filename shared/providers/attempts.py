@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from shared.kit.turns import resting
 from shared.providers.breaker import Breakers, Permit
 from shared.providers.classify import is_out_of_quota
 from shared.providers.deadline import Deadline
@@ -93,7 +94,8 @@ class _Attempts(Generic[Result]):
                 wait_s = self._wait_before_retry(error, permit, number, is_last=is_last)
                 if wait_s is None:
                     return None
-                self.sleep(wait_s)
+                with resting():
+                    self.sleep(wait_s)
             else:
                 return result
         return None

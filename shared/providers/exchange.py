@@ -12,13 +12,12 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import httpcore
-
 from shared.errors import UnavailableError
 from shared.providers.classify import class_of_answer
-from shared.providers.client import Header, Reply, UpstreamClient
+from shared.providers.client import Origin, Reply, UpstreamClient
 from shared.providers.deadline import Deadline
 from shared.providers.failures import UpstreamCallError
+from shared.providers.http1 import Header
 from shared.providers.presets import AuthStyle, preset_of
 from shared.providers.retry_after import retry_after_s
 from shared.providers.upstream import Upstream
@@ -43,7 +42,8 @@ class Answered:
 class _Endpoint:
     """What of a request never changes between calls of one model."""
 
-    url: httpcore.URL
+    origin: Origin
+    target: bytes
     headers: tuple[Header, ...]
     auth: AuthStyle
 
@@ -101,7 +101,8 @@ def post(
     endpoint = _endpoint(upstream.provider, upstream.base_url, path)
     content = _ENCODE({**payload, "model": upstream.upstream_name}).encode()
     proof = _authorization(upstream.secret_ref, endpoint.auth)
-    reply = client.post(endpoint.url, (*endpoint.headers, *proof), content, deadline)
+    headers = (*endpoint.headers, *proof)
+    reply = client.post(endpoint.origin, endpoint.target, headers, content, deadline)
     if proof:
         reply.credential = proof[0][1].decode("latin-1").rpartition(" ")[2]
     return reply
@@ -234,16 +235,12 @@ def decoder(reply: Reply) -> Callable[[bytes, int], bytes]:
 def _endpoint(provider: str, base_url: str, path: str) -> _Endpoint:
     try:
         parts = urlsplit(base_url)
-        host = (parts.hostname or "").encode("idna")
-        url = httpcore.URL(
-            scheme=parts.scheme.encode(),
-            host=host,
-            port=parts.port,
-            # A query of the base (Azure's api-version) stays at the end.
-            target=quote(
-                f"{parts.path.rstrip('/')}{path}?{parts.query}".rstrip("?"), safe=_URL_SAFE
-            ),
-        )
+        host = (parts.hostname or "").encode("idna").decode()
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        # A query of the base (Azure's api-version) stays at the end.
+        target = quote(
+            f"{parts.path.rstrip('/')}{path}?{parts.query}".rstrip("?"), safe=_URL_SAFE
+        ).encode()
     except (ValueError, UnicodeError) as error:
         raise UpstreamCallError("connect", "could not connect") from error
     headers = (
@@ -253,7 +250,7 @@ def _endpoint(provider: str, base_url: str, path: str) -> _Endpoint:
         (b"Content-Type", b"application/json"),
         (b"User-Agent", b"davinci"),
     )
-    return _Endpoint(url, headers, preset_of(provider).auth)
+    return _Endpoint(Origin(parts.scheme, host, port), target, headers, preset_of(provider).auth)
 
 
 def _authorization(secret_ref: str | None, auth: AuthStyle) -> tuple[Header, ...]:

@@ -1,89 +1,85 @@
-"""Sockets for httpx's engine that never wait longer than a call has patience.
-
-The engine hands a request's timeout through to these untouched, so it may be a ``Patience``.
-"""
+"""Sockets that never wait longer than a call has patience."""
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import ssl
 import threading
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-import httpcore
-
+from shared.kit.turns import resting
 from shared.providers.patience import OutOfPatienceError, Patience
 
 _LEAST_CONNECT_S = 0.05
+_MOST_AT_ONCE = 65_536
 
 
-class PatientBackend(httpcore.NetworkBackend):
-    """Resolves and connects within the call's patience, trying every address."""
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: Any = None,
-        local_address: str | None = None,  # noqa: ARG002 - the engine's signature
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
-    ) -> httpcore.NetworkStream:
-        patience: Patience = timeout
-        try:
-            return PatientStream(_connect(host, port, patience))
-        except (OutOfPatienceError, TimeoutError) as error:
-            raise httpcore.ConnectTimeout from error
-        # A name that is no name, a port that is no port.
-        except (OSError, OverflowError, UnicodeError) as error:
-            raise httpcore.ConnectError(str(error)) from error
+class ConnectError(Exception):
+    """No connection came about; its cause says why."""
 
 
-class PatientStream(httpcore.NetworkStream):
-    """A connected socket. A request's head and body leave together: the engine writes them apart,
-    then nothing, and a packet of its own for the head would wake the server twice.
-    """
+class PatientSocket:
+    """A connected socket. It does not block: each wait is for as long as there is patience."""
 
     def __init__(self, connected: socket.socket) -> None:
+        connected.setblocking(False)
         self._socket = connected
-        self._unsent: list[bytes] = []
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(connected, select.POLLIN)
+        self._writable.register(connected, select.POLLOUT)
 
-    def read(self, max_bytes: int, timeout: Any = None) -> bytes:
-        patience: Patience = timeout
-        if self._unsent:
-            self._send(patience)
-        try:
-            self._socket.settimeout(patience.left_s())
-            data = self._socket.recv(max_bytes)
-        except (OutOfPatienceError, TimeoutError) as error:
-            raise httpcore.ReadTimeout from error
-        except OSError as error:
-            raise httpcore.ReadError(str(error)) from error
-        if data:
-            patience.received = True
-        else:
-            patience.ended = True
-        return data
+    def send(self, content: bytes, patience: Patience) -> None:
+        """Send everything.
 
-    def write(self, buffer: bytes, timeout: Any = None) -> None:
-        if buffer:
-            self._unsent.append(buffer)
-        elif self._unsent:
-            self._send(timeout)
+        Raises
+        ------
+        OutOfPatienceError
+            If the peer does not read in time.
+        OSError
+            If the connection is broken.
+        """
+        left = memoryview(content)
+        while left:
+            try:
+                left = left[self._socket.send(left) :]
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                _wait(self._writable, patience)
+            except ssl.SSLWantReadError:
+                _wait(self._readable, patience)
 
-    def _send(self, patience: Patience) -> None:
-        content = b"".join(self._unsent)
-        self._unsent.clear()
-        try:
-            # sendall takes its timeout for the whole of it, however slowly the peer reads.
-            self._socket.settimeout(patience.left_s())
-            self._socket.sendall(content)
-        except (OutOfPatienceError, TimeoutError) as error:
-            raise httpcore.WriteTimeout from error
-        except OSError as error:
-            raise httpcore.WriteError(str(error)) from error
+    def receive(self, patience: Patience) -> bytes:
+        """Return what comes next; nothing at the end.
+
+        Raises
+        ------
+        OutOfPatienceError
+            If nothing comes in time.
+        OSError
+            If the connection is broken.
+        """
+        while True:
+            # What TLS has decrypted already makes no socket readable.
+            if not (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
+                _wait(self._readable, patience)
+            try:
+                data = self._socket.recv(_MOST_AT_ONCE)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                continue
+            except ssl.SSLWantWriteError:
+                _wait(self._writable, patience)
+                continue
+            if data:
+                patience.received = True
+            else:
+                patience.ended = True
+            return data
+
+    def is_silent(self) -> bool:
+        """Whether an idle connection is as it was left: the peer neither said more nor went."""
+        return not self._readable.poll(0)
 
     def shut_down(self) -> None:
         """End the connection for whoever reads or writes; the descriptor stays until ``close``."""
@@ -95,32 +91,43 @@ class PatientStream(httpcore.NetworkStream):
         self.shut_down()
         self._socket.close()
 
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: Any = None
-    ) -> httpcore.NetworkStream:
-        patience: Patience = timeout
-        try:
-            self._socket.settimeout(patience.connect_left_s())
-            # The handshake's timeout, too, is for the whole of it.
-            return PatientStream(
-                ssl_context.wrap_socket(self._socket, server_hostname=server_hostname)
-            )
-        except (OutOfPatienceError, TimeoutError) as error:
-            self.close()
-            raise httpcore.ConnectTimeout from error
-        except (OSError, ValueError) as error:
-            self.close()
-            raise httpcore.ConnectError(str(error)) from error
 
-    def get_extra_info(self, info: str) -> Any:
-        """Answer what the engine asks of a pooled connection: has the peer closed it meanwhile?"""
-        if info == "is_readable":
-            poll = select.poll()
-            poll.register(self._socket, select.POLLIN)
-            return bool(poll.poll(0))
-        if info == "ssl_object" and isinstance(self._socket, ssl.SSLSocket):
-            return self._socket
-        return None
+def connect(host: str, port: int, tls: ssl.SSLContext | None, patience: Patience) -> PatientSocket:
+    """Resolve, connect and, with ``tls``, shake hands; every address is tried.
+
+    Raises
+    ------
+    ConnectError
+        If nobody is there, or not in time.
+    """
+    with resting():
+        return _connected(host, port, tls, patience)
+
+
+def _connected(
+    host: str, port: int, tls: ssl.SSLContext | None, patience: Patience
+) -> PatientSocket:
+    try:
+        connected = _connect(host, port, patience)
+    # A name that is no name, a port that is no port.
+    except (OutOfPatienceError, OSError, OverflowError, UnicodeError) as error:
+        raise ConnectError(str(error)) from error
+    if tls is None:
+        return PatientSocket(connected)
+    try:
+        # The handshake's timeout is for the whole of it.
+        connected.settimeout(patience.connect_left_s())
+        return PatientSocket(tls.wrap_socket(connected, server_hostname=host))
+    except (OutOfPatienceError, OSError, ValueError) as error:
+        connected.close()
+        raise ConnectError(str(error)) from error
+
+
+def _wait(poll: select.poll, patience: Patience) -> None:
+    with resting():
+        is_ready = poll.poll(math.ceil(patience.left_s() * 1000))
+    if not is_ready:
+        raise OutOfPatienceError
 
 
 def _connect(host: str, port: int, patience: Patience) -> socket.socket:

@@ -13,6 +13,7 @@ from shared.config import get_settings
 from shared.web import problems
 from shared.web.boundary import Boundary
 from shared.web.callers import authorize
+from shared.web.direct import Direct, DirectRoute
 from shared.web.routing import Route
 
 VERSION = "0.1.0"
@@ -43,5 +44,13 @@ def create_app(title: str, *routers: APIRouter) -> FastAPI:
             raise RuntimeError(f"the router {router.tags} needs route_class=Route")
         app.include_router(router, dependencies=[Depends(authorize)])
     problems.install(app)
+    direct = {
+        route.path: route
+        for router in routers
+        for route in router.routes
+        if isinstance(route, DirectRoute) and route.is_direct
+    }
+    if direct:
+        app.add_middleware(Direct, routes=direct)
     app.add_middleware(Boundary, settings=get_settings())
     return app

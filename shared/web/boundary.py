@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -58,14 +59,12 @@ class Boundary:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                ours = {"server-timing": timing.render(), **SECURITY_HEADERS}
+                if (verdict := state.get("rate_limit")) is not None:
+                    ours |= headers_of(verdict)
+                _add_missing(message, ours)
                 out = MutableHeaders(scope=message)
                 out["x-request-id"] = request_id
-                out.setdefault("server-timing", timing.render())
-                for name, value in SECURITY_HEADERS.items():
-                    out.setdefault(name, value)
-                if (verdict := state.get("rate_limit")) is not None:
-                    for name, value in headers_of(verdict).items():
-                        out.setdefault(name, value)
                 cors.add_headers(out, headers.get("origin"), self.allowed_origins)
             await send(message)
 
@@ -149,3 +148,14 @@ class Boundary:
             return message
 
         return limited
+
+
+def _add_missing(start: Message, headers: Mapping[str, str]) -> None:
+    """Add to a response those of ``headers`` that it does not have."""
+    out = list(start.get("headers", ()))
+    taken = {name.lower() for name, _ in out}
+    for name, value in headers.items():
+        raw = name.lower().encode("latin-1")
+        if raw not in taken:
+            out.append((raw, value.encode("latin-1")))
+    start["headers"] = out

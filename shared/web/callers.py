@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, cast
 from uuid import UUID
 
 import sqlalchemy as sa
 from fastapi import Depends, Request
-from sqlalchemy.exc import DBAPIError
 
 from shared.auth import api_keys, store
 from shared.auth.access import ACCESS, Access, admits_role, admits_scopes
 from shared.auth.tokens import AccessClaims, verify_access_token
 from shared.config import Settings, get_settings
 from shared.db.engine import get_engine, single_statement
-from shared.errors import DatabaseUnavailableError, ForbiddenError, UnauthenticatedError
+from shared.errors import ForbiddenError, UnauthenticatedError
 from shared.kit.ids import KEY, USER, to_text
-from shared.limits import Bucket, LimiterUnavailableError, QuotaExceededError, admit
-from shared.observability.logging import get_logger
+from shared.limits import Bucket
 from shared.schemas.common import Role
+from shared.web.admitting import Admission
 from shared.web.negotiation import (
     choose_media_type,
     refuse_repeated_parameters,
@@ -108,7 +107,7 @@ def _authorize(request: Request, settings: Settings) -> None:
     elif access.public:
         if access.per_minute is not None:
             own = Bucket(operation, _address_of(request), access.per_minute, 60)
-            _admit(request, access, [own])
+            Admission(request, access, [own]).charge()
     else:
         caller = _identify_and_admit(request, access, operation, settings)
         _require(access, caller)
@@ -126,49 +125,19 @@ CurrentCaller = Annotated[Caller, Depends(current_caller)]
 def _identify_and_admit(
     request: Request, access: Access, operation: str, settings: Settings
 ) -> Caller:
-    caller: Caller | None = None
     identity = _identify(request, settings, access.fresh)
-    try:
-        with single_statement(get_engine()) as connection:
-            caller = identity if isinstance(identity, Caller) else identity(connection)
-            _charge(request, connection, _buckets_of(caller, access, operation, settings))
-    except (DatabaseUnavailableError, DBAPIError) as error:
-        if caller is None:
-            raise
-        _go_on_unlimited(access, error)
+    if isinstance(identity, Caller):
+        admission = Admission(request, access, _buckets_of(identity, access, operation, settings))
+        if not getattr(request.state, "admits", False):
+            admission.charge()
+        request.state.admission = admission
+        return identity
+    with single_statement(get_engine()) as connection:
+        caller = identity(connection)
+        admission = Admission(request, access, _buckets_of(caller, access, operation, settings))
+        admission.charge(connection)
+    request.state.admission = admission
     return caller
-
-
-def _admit(request: Request, access: Access, buckets: Sequence[Bucket]) -> None:
-    try:
-        with single_statement(get_engine()) as connection:
-            _charge(request, connection, buckets)
-    except (DatabaseUnavailableError, DBAPIError) as error:
-        _go_on_unlimited(access, error)
-
-
-def _charge(request: Request, connection: sa.Connection, buckets: Sequence[Bucket]) -> None:
-    verdict = admit(connection, buckets)
-    # The outermost ring tells it with every answer, also with errors.
-    request.state.rate_limit = verdict
-    if not verdict.admitted:
-        raise QuotaExceededError(verdict)
-
-
-def _go_on_unlimited(access: Access, error: Exception) -> None:
-    """Let the request pass if its route fails open.
-
-    Raises
-    ------
-    DatabaseUnavailableError, LimiterUnavailableError
-        If it fails closed (503).
-    """
-    if access.fail_open:
-        get_logger().warning("limits cannot be checked, going on without: %s", type(error).__name__)
-    elif isinstance(error, DatabaseUnavailableError):
-        raise error
-    else:
-        raise LimiterUnavailableError from error
 
 
 def _buckets_of(caller: Caller, access: Access, operation: str, settings: Settings) -> list[Bucket]:

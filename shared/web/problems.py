@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -89,10 +89,16 @@ def internal_error(path: str, request_id: str) -> Response:
 
 def install(app: FastAPI) -> None:
     """Make every error that FastAPI and the domains raise a problem."""
-    app.add_exception_handler(DomainError, _on_domain_error)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(ReplayedError, _on_replay)
+    for kind, answer in _ANSWERS.items():
+        app.add_exception_handler(kind, answer)
+
+
+async def answer_to(request: Request, error: Exception) -> Response | None:
+    """Return the answer that such an error has; None of one that nobody foresaw."""
+    for kind in type(error).__mro__:
+        if (answer := _ANSWERS.get(kind)) is not None:
+            return await answer(request, error)
+    return None
 
 
 async def _on_domain_error(request: Request, error: Exception) -> Response:
@@ -139,6 +145,14 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     }.get(error.status_code, str(error.detail))
     code = phrase.lower().replace(" ", "-")
     return problem(request.url.path, error.status_code, code, phrase, detail, headers=error.headers)
+
+
+_ANSWERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    DomainError: _on_domain_error,
+    RequestValidationError: _on_validation_error,
+    HTTPException: _on_http_exception,
+    ReplayedError: _on_replay,
+}
 
 
 def _pointer(fault: Mapping[str, Any], body: object) -> str:

@@ -8,7 +8,7 @@ It reads bodies as strict JSON and keeps the answers of requests that came with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import cached_property
 from typing import Any, get_args, get_origin
 
@@ -55,13 +55,17 @@ class Route(APIRoute):
         made_by_fastapi = getattr(self.response_class, "value", self.response_class) is not Response
         return tuple(dict.fromkeys((["application/json"] if made_by_fastapi else []) + named))
 
+    async def guarded(self, work: Awaitable[Response]) -> Response:
+        """Return what ``work`` answers; here a domain turns its errors into those of its API."""
+        return await work
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def handle_once(request: Request) -> Response:
             # Starlette's own way to make a request of another class out of one.
             strict = StrictRequest(request.scope, request.receive, request._send)  # noqa: SLF001
-            response = await handle(strict)
+            response = await self.guarded(handle(strict))
             claim: Claim | None = request.scope["state"].get("claim")
             if claim is not None:
                 # The transaction is still open: the answer is kept if and only if it commits.

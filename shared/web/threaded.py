@@ -25,6 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from shared.kit.turns import Turns, resting
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -46,15 +48,21 @@ class Threaded:
 
     Parameters
     ----------
+    turns : int
+        So many of the threads compute at once (``shared.kit.turns``); None: all of them may.
     max_body_bytes : int
         Up to this size a body is read before its request takes a thread, so that a slow sender
         holds none. The rest of a larger one is read as the application asks for it.
     """
 
-    def __init__(self, app: ASGIApp, threads: int, *, max_body_bytes: int = 1_048_576) -> None:
+    def __init__(
+        self, app: ASGIApp, threads: int, *, turns: int | None = None,
+        max_body_bytes: int = 1_048_576,
+    ) -> None:  # fmt: skip
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._workers = ThreadPoolExecutor(threads, thread_name_prefix="request")
+        self._turns = Turns(turns or threads)
         self._own = threading.local()
         self._loops: list[asyncio.AbstractEventLoop] = []
 
@@ -87,7 +95,8 @@ class Threaded:
 
     def _work(self, exchange: _Exchange) -> None:
         try:
-            self._loop().run_until_complete(exchange.serve(self._app))
+            with self._turns.turn():
+                self._loop().run_until_complete(exchange.serve(self._app))
         except BaseException as error:  # noqa: BLE001 - it belongs to the server
             exchange.end(error)
         else:
@@ -212,7 +221,8 @@ class _Exchange:
             request, self._request = self._request, None
             return request
         coming: Coroutine[Any, Any, Message] = self._receive()  # type: ignore[assignment]
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coming, self._server))
+        with resting():
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coming, self._server))
 
     async def send(self, message: Message) -> None:
         if self._has_left:
@@ -229,7 +239,7 @@ class _Exchange:
         self._is_answered = _is_last(message)
         self._server.call_soon_threadsafe(self._arrived.set)
         if self._unsent_bytes > _WINDOW_BYTES and not self._is_answered:
-            with self._changed:
+            with resting(), self._changed:
                 self._changed.wait_for(
                     lambda: self._unsent_bytes <= _WINDOW_BYTES or self._has_left
                 )

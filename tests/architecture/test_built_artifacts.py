@@ -116,7 +116,7 @@ def test_a_built_domain_cannot_import_another(python313: str, build: Path) -> No
 
 def test_the_paths_that_import_late_are_in_the_layer(python313: str, build: Path) -> None:
     """Heavy parts are imported where used; they must be there all the same."""
-    names = "jwt, argon2, httpcore, certifi, numpy, pg8000.native, cryptography.hazmat.primitives"
+    names = "jwt, argon2, certifi, numpy, pg8000.native, cryptography.hazmat.primitives"
     code = f"import {names}"
     done = _python_on_lambda(python313, build, "AuthFunction", code)
     assert done.returncode == 0, done.stderr

@@ -54,14 +54,14 @@ def test_a_query_of_the_base_stays_at_the_end() -> None:
     base = "https://r.openai.azure.com/openai/deployments/d?api-version=2024-10-21"
     endpoint = _endpoint("azure", base, "/chat/completions")
     expected = b"/openai/deployments/d/chat/completions?api-version=2024-10-21"
-    assert endpoint.url.target == expected
+    assert endpoint.target == expected
     assert dict(endpoint.headers)[b"Host"] == b"r.openai.azure.com"
 
 
 def test_names_and_paths_beyond_ascii_are_encoded() -> None:
     endpoint = _endpoint("vllm", "http://müller.example:8000/v1/ü", "/chat/completions")
-    assert endpoint.url.host == b"xn--mller-kva.example"
-    assert endpoint.url.target == b"/v1/%C3%BC/chat/completions"
+    assert endpoint.origin == ("http", "xn--mller-kva.example", 8000)
+    assert endpoint.target == b"/v1/%C3%BC/chat/completions"
     assert dict(endpoint.headers)[b"Host"] == b"xn--mller-kva.example:8000"
 
 

@@ -103,7 +103,10 @@ def slopes_of(state: Sums, within: FloatArray, n_rows: int) -> Slopes | None:
 
 
 def similar_of(state: Sums) -> Similar | None:
-    """Solve the kernel regressions: what all models share, and each model's deviation from it."""
+    """Solve the kernel regressions: what all models share, and each model's deviation from it.
+
+    Both are shrunk by the ratio under which the answers are likeliest (``evidence_ratio``).
+    """
     if not state.near:
         return None
     models = {model: i for i, model in enumerate(sorted(state.near))}

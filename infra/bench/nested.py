@@ -10,7 +10,6 @@ are shipped as they are; no model's answer entered them.
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,19 +38,15 @@ _MEASURES: Final = {
 
 
 class Constants(NamedTuple):
-    """The constants that are chosen: of the similar view and of the guard."""
+    """The constants that are chosen: share of the similar view, and the guard."""
 
     share: float
-    ratio: float
     guard: float
 
 
-SHIPPED: Final = Constants(slopes.SIMILAR_SHARE, slopes.SIMILAR_RATIO, caution.GUARD_SEASONED)
+SHIPPED: Final = Constants(slopes.SIMILAR_SHARE, caution.GUARD_SEASONED)
 CANDIDATES: Final = (
-    *(
-        Constants(*both, SHIPPED.guard)
-        for both in itertools.product((0.0, 0.35, 0.7), (10.0, 20.0))
-    ),
+    *(SHIPPED._replace(share=share) for share in (0.0, 0.35, 0.7)),
     SHIPPED,
     SHIPPED._replace(guard=0.0),
     SHIPPED._replace(guard=0.3),
@@ -143,7 +138,7 @@ def _scored(
 @contextmanager
 def _using(constants: Constants) -> Iterator[None]:
     """Let the modules use ``constants`` for a while."""
-    places = ((slopes, "SIMILAR_SHARE"), (slopes, "SIMILAR_RATIO"), (caution, "GUARD_SEASONED"))
+    places = ((slopes, "SIMILAR_SHARE"), (caution, "GUARD_SEASONED"))
     before = [getattr(module, name) for module, name in places]
     try:
         for (module, name), value in zip(places, constants, strict=True):

@@ -11,6 +11,7 @@ MacKay, D. (1992). "Bayesian Interpolation." Neural Computation 4.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -26,7 +27,7 @@ _LEAST_CELL_PRIOR: Final = 4.0
 _LARGEST_CELL_PRIOR: Final = 60.0
 _CELLS_BEFORE_EVIDENCE: Final = 100.0
 # Ratios of noise to prior variance that are compared, and guesses of the noise itself.
-_RATIOS: Final = np.array([30.0, 1e2, 3e2, 1e3, 3e3])
+_RATIOS: Final = (30.0, 1e2, 3e2, 1e3, 3e3)
 _NOISE_FACTORS: Final = (0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 2.0, 4.0, 8.0, 16.0)
 _BACKFITTING_ROUNDS: Final = 8
 _EFFECT_ROUNDS: Final = 2
@@ -73,21 +74,23 @@ def effects(
     return at_model, effect, prior
 
 
-def evidence_ratio(spread: FloatArray, cross: FloatArray, noise: float) -> tuple[float, float]:
+def evidence_ratio(
+    spread: FloatArray, cross: FloatArray, noise: float, ratios: Sequence[float] = _RATIOS
+) -> tuple[float, float]:
     """Return ratio of noise to prior variance, and the noise, under which ``cross`` is likeliest.
 
     ``cross[i, j]`` is normal with variance ``noise * (spread + spread**2 / ratio)``, where
     ``spread`` is the sum of squares along axis j, both of shape (n_models, n_axes). ``noise`` is
-    the guess from which the search starts.
+    the guess from which the search starts; ``ratios`` are compared, given in rising order.
     """
     spread = np.maximum(spread, 1e-9)
-    best, found = -math.inf, (float(_RATIOS[-1]), noise)
-    for ratio in _RATIOS[::-1]:  # from the strongest shrinkage: ties stay there
+    best, found = -math.inf, (ratios[-1], noise)
+    for ratio in reversed(ratios):  # from the strongest shrinkage: ties stay there
         shape = spread * (1.0 + spread / ratio)
         square = cross * cross / shape
         for factor in _NOISE_FACTORS:
             variance = noise * factor
             value = -0.5 * float((np.log(variance * shape) + square / variance).sum())
             if value > best + 1e-9:
-                best, found = value, (float(ratio), float(variance))
+                best, found = value, (ratio, float(variance))
     return found

@@ -22,8 +22,11 @@ from shared.routing.types import Level
 _LEAST_FOR_SLOPES: Final = 500
 LEAST_VARIANCE: Final = 0.05
 
-# Ratio of the noise of one answer to the prior variance of the kernel regression.
-SIMILAR_RATIO: Final = 10.0
+# Ratios of the noise of one answer to the prior variance of the kernel regressions that are
+# compared: how much models differ in what they are good at is a matter of the models and prompts.
+SIMILAR_RATIOS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+# Variance of closeness below which too few prompts tell anything along an axis.
+_LEAST_SPREAD: Final = 1e-9
 # Share of the similar view in the mean of both, and the feedbacks of a model at which it has half.
 SIMILAR_SHARE: Final = 0.5
 _SIMILAR_HALF: Final = 100.0
@@ -100,11 +103,16 @@ def slopes_of(state: Sums, within: FloatArray, n_rows: int) -> Slopes | None:
 
 
 def similar_of(state: Sums) -> Similar | None:
-    """Solve the kernel regressions: what all models share, and each model's deviation from it."""
+    """Solve the kernel regressions: what all models share, and each model's deviation from it.
+
+    Both are shrunk by the ratio under which the answers are likeliest (``evidence_ratio``).
+    """
     if not state.near:
         return None
     models = {model: i for i, model in enumerate(sorted(state.near))}
     n = np.array([float(state.near[model].n) for model in models])
+    quality = np.array([state.near[model].quality for model in models]) / (n * mo.QUALITY_UNIT)
+    noise = float(n @ np.maximum(LEAST_VARIANCE, quality * (1.0 - quality)) / n.sum())
     cross = np.stack([_centred(state.near[model]) for model in models])
     total = sum(place.n for place in state.places.values())
     mean = np.sum([place.features for place in state.places.values()], axis=0) / total
@@ -114,9 +122,15 @@ def similar_of(state: Sums) -> Similar | None:
     spread = np.maximum(spread, 0.0)
     basis = root @ basis
     along = cross @ basis
-    whole = along.sum(axis=0)
-    common = whole / (n.sum() * spread + len(models) * SIMILAR_RATIO)
-    apart = (along - (n / n.sum())[:, None] * whole) / (n[:, None] * spread + SIMILAR_RATIO)
+    shared = along.mean(axis=0)
+    rest = along - (n / n.mean())[:, None] * shared
+    heard = spread > _LEAST_SPREAD  # silent axes would pass for proof that nothing differs
+    to_all, _ = evidence_ratio(
+        n.mean() * spread[None, heard], shared[None, heard], noise, SIMILAR_RATIOS
+    )
+    to_each, _ = evidence_ratio(n[:, None] * spread[heard], rest[:, heard], noise, SIMILAR_RATIOS)
+    common = shared / (n.mean() * spread + to_all)
+    apart = rest / (n[:, None] * spread + to_each)
     weights = (common + apart) @ basis.T / CLOSENESS_UNIT
     usual = {level: place.features / place.n for level, place in state.places.items()}
     share = SIMILAR_SHARE * n / (n + _SIMILAR_HALF)

@@ -82,6 +82,6 @@ def test_another_processor_learns_and_decides_the_same_bits(
 def test_who_changes_what_is_decided_raises_the_version(here: list[str]) -> None:
     """Stored decisions are recomputed by the version that made them, or said not to be."""
     assert (ROUTER_VERSION, here[1]) == (
-        2,
-        "7d0040916caf436e6dd78294f95043cd4776de3c770a164277f24f980de0b302",
+        3,
+        "797758624457893903c3e3bdf973e408b8455bd4215f3d171f62b832fe6ee506",
     )

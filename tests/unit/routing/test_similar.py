@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from shared.routing import moments as mo
 from shared.routing.caution import curiosity
+from shared.routing.features import FloatArray
 from shared.routing.learner import LearnerState
 from shared.routing.neighbourhoods import CLOSENESS_UNIT, N_LANDMARKS, closeness, prior_root
-from shared.routing.slopes import SIMILAR_RATIO, similar_of
+from shared.routing.slopes import SIMILAR_RATIOS, similar_of
 from tests.unit.routing.scenes import LARGE, SMALL, features_of, make_feedback
 
 TEXTS = [
@@ -52,20 +52,47 @@ def test_alike_prompts_are_close_to_the_same_landmarks() -> None:
     assert np.abs(sums - more_sums).sum() < 0.5 * np.abs(sums - code).sum()
 
 
-def test_one_model_is_ridge_regression_on_closeness_written_out() -> None:
-    state = taught()
-    found = similar_of(state)
+def ratios_of(answers: FloatArray) -> tuple[float, float]:
+    """Return the ratios (to all models, to each) of the kernel regressions written out that the
+    view of two models' ``answers`` to ``TEXTS``, shape (n_texts, 2), equals.
+    """
+    found = similar_of(
+        LearnerState.empty().fold(
+            make_feedback(model, float(quality), task=None, features=features_of(text))
+            for text, row in zip(TEXTS, answers, strict=True)
+            for model, quality in zip((SMALL.id, LARGE.id), row, strict=True)
+        )
+    )
     assert found is not None
     near = closeness(vectors_of(TEXTS)) / CLOSENESS_UNIT @ prior_root()
-    quality = np.array([quality_of(i) for i in range(len(TEXTS))])
-    centred = near - near.mean(axis=0)
-    weights = np.linalg.solve(
-        centred.T @ centred + SIMILAR_RATIO * np.eye(N_LANDMARKS),
-        centred.T @ (quality - quality.mean()),
-    )
-    away = closeness(vectors_of(TEXTS[::7])) - found.usual["L3"]
-    expected = (closeness(vectors_of(TEXTS[::7])) / CLOSENESS_UNIT @ prior_root()) - near.mean(0)
-    assert away @ found.weights[0] == pytest.approx(expected @ weights, abs=1e-8)
+    away = near - near.mean(axis=0)
+    quality = answers - answers.mean(axis=0)
+    common = quality.mean(axis=1, keepdims=True)
+    weights = found.weights[[found.models[SMALL.id], found.models[LARGE.id]]]
+    expected = (closeness(vectors_of(TEXTS)) - found.usual["L3"]) @ weights.T
+
+    def fitted(values: FloatArray, ratio: float) -> FloatArray:
+        inner = away.T @ away + ratio * np.eye(N_LANDMARKS)
+        smooth: FloatArray = away @ np.linalg.solve(inner, away.T @ values)
+        return smooth
+
+    (equal,) = [
+        (to_all, to_each)
+        for to_all in SIMILAR_RATIOS
+        for to_each in SIMILAR_RATIOS
+        if np.allclose(
+            fitted(common, to_all) + fitted(quality - common, to_each), expected, atol=1e-7
+        )
+    ]
+    return equal
+
+
+def test_the_view_believes_differences_that_follow_the_prompts_and_not_those_of_chance() -> None:
+    kind = np.arange(len(TEXTS)) // 60  # sums, code, Korean
+    chance = np.random.default_rng(0).random((len(TEXTS), 2))
+    by_prompt = np.stack((chance[:, 0] < 0.1 + 0.4 * kind, chance[:, 1] < 0.9 - 0.4 * kind), 1)
+    assert ratios_of(by_prompt.astype(float))[1] <= 4.0
+    assert ratios_of((chance < 0.5).astype(float)) == (SIMILAR_RATIOS[-1],) * 2
 
 
 def test_a_task_known_by_name_leaves_little_to_the_similar_view() -> None:

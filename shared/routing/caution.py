@@ -21,9 +21,9 @@ GUARD_HALF_LIFE: Final = 30.0  # feedbacks at the level after which half the way
 # Thompson sampling draws with a share of the deviation: drawing with the whole of it explores far
 # beyond what the answers are worth within the life of a price list. The share is larger for a
 # model that is new at the level, as what is learned of it serves longest.
-CURIOSITY_NEW: Final = 0.5
-CURIOSITY_SEASONED: Final = 0.35
-CURIOSITY_HALF_LIFE: Final = 60.0
+CURIOSITY_NEW: Final = 1.0
+CURIOSITY_SEASONED: Final = 0.5
+CURIOSITY_HALF_LIFE: Final = 100.0
 
 
 def guard_deviations(n: Number) -> Number:

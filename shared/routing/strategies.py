@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Final
 
 from shared.routing.types import Strategy
 
 _MASK = (1 << 64) - 1
-# Thompson: probability of being best by quadrature over this many points; a floor keeps every
-# action evaluable later.
-_NODES: Final = 32
-_REACH: Final = 4.5
-_SQRT_HALF: Final = 0.7071067811865476
-_THOMPSON_FLOOR: Final = 0.0005
+# Thompson: how many deviations of optimism are drawn at most, and a floor that keeps every action
+# evaluable later.
+_MOST_OPTIMISM: Final = 2.0
+_THOMPSON_FLOOR: Final = 0.0001
 _SQUARE_CB_GAMMA: Final = 40.0
 
 
@@ -78,7 +75,7 @@ def action_probabilities(
     else:
         raw = [
             max(_THOMPSON_FLOOR, p) if i != best else p
-            for i, p in enumerate(probability_best(scores, deviations))
+            for i, p in enumerate(optimistic_shares(scores, deviations))
         ]
     explore = [p if i != best and allowed[i] else 0.0 for i, p in enumerate(raw)]
     share = math.fsum(explore)
@@ -112,54 +109,33 @@ def uniform(seed: int) -> float:
     return ((z ^ (z >> 31)) >> 11) * 2.0**-53
 
 
-def probability_best(means: Sequence[float], deviations: Sequence[float]) -> list[float]:
-    """Return P(action i is best) for independent normal utilities; sums to 1.
+def optimistic_shares(means: Sequence[float], deviations: Sequence[float]) -> list[float]:
+    """Return P(action i has the largest ``mean + z * deviation``), z uniform; sums to 1.
 
-    The integral of ``pdf_i(x) * prod_j cdf_j(x)`` by the midpoint rule: what Thompson sampling
-    estimates by sampling, without the noise, so the propensity is exact and replayable. Within
-    0.01 of the truth. O(n_actions), as hopeless actions are left out.
+    One z is drawn for all actions, so action i wins where its line is the upper envelope of all,
+    and its probability is the length of that piece: exact, and computed in O(n * pieces). Of
+    identical lines each gets the same.
+
+    References
+    ----------
+    Vaswani, S. et al. (2020). "Old Dog Learns New Tricks: Randomized UCB for Bandit Problems."
+    AISTATS.
     """
-    n = len(means)
-    floor = max(max(deviations), 1e-12) * 1e-3
-    sds = [max(d, floor) for d in deviations]
-    low = max(m - _REACH * s for m, s in zip(means, sds, strict=True))
-    # An action that cannot reach even the least that the strongest gives has nothing to win.
-    active = [i for i in range(n) if means[i] + _REACH * sds[i] > low]
-    found = [0.0] * n
-    if len(active) == 1:
-        found[active[0]] = 1.0
-        return found
-    high = max(means[i] + _REACH * sds[i] for i in active)
-    step = (high - low) / _NODES
-    # An action's mass in a cell is a difference of its cdf, which stays right when a deviation is
-    # much smaller than a cell. Twice every cdf and cell mean: the common factor cancels.
-    borders = [low + node * step for node in range(_NODES + 1)]
-    masses, middles = [], []
-    for i in active:
-        unit = _SQRT_HALF / sds[i]
-        cdf = [math.erfc((means[i] - border) * unit) for border in borders]
-        masses.append([b - a for a, b in pairwise(cdf)])
-        middles.append([(a + b) / 4.0 for a, b in pairwise(cdf)])
-    totals = _masses_times_the_others(masses, middles)
-    total = math.fsum(totals)
-    if total <= 0.0:
-        found[max(active, key=lambda i: means[i])] = 1.0
-        return found
-    for i, value in zip(active, totals, strict=True):
-        found[i] = value / total
+    actions = range(len(means))
+    found = [0.0] * len(means)
+    at = 0.0
+    top = max(actions, key=lambda i: (means[i], deviations[i]))
+    while at < _MOST_OPTIMISM:
+        until, following = _MOST_OPTIMISM, top
+        for i in actions:
+            if deviations[i] > deviations[top]:
+                crossing = (means[top] - means[i]) / (deviations[i] - deviations[top])
+                if crossing < until or (crossing == until and deviations[i] > deviations[following]):
+                    until, following = crossing, i
+        same = [i for i in actions if (means[i], deviations[i]) == (means[top], deviations[top])]
+        for i in same:
+            found[i] = max(0.0, until - at) / _MOST_OPTIMISM / len(same)
+        at, top = max(at, until), following
+        if following in same:
+            break
     return found
-
-
-def _masses_times_the_others(
-    masses: Sequence[Sequence[float]], middles: Sequence[Sequence[float]]
-) -> list[float]:
-    """Return per action the sum over cells of its mass times every other action's middle."""
-    after = [[1.0] * _NODES]
-    for middle in reversed(middles[1:]):
-        after.append([a * b for a, b in zip(after[-1], middle, strict=True)])
-    before = [1.0] * _NODES
-    totals = []
-    for mass, middle, rest in zip(masses, middles, reversed(after), strict=True):
-        totals.append(sum([m * b * r for m, b, r in zip(mass, before, rest, strict=True)]))
-        before = [a * b for a, b in zip(before, middle, strict=True)]
-    return totals

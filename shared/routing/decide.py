@@ -48,7 +48,7 @@ __all__ = ["ROUTER_VERSION", "NoEligibleModelError", "decide", "replay"]
 
 # Raised with every change of what is decided from the same context and snapshot. Decisions store
 # it, as only the version that made one can recompute it.
-ROUTER_VERSION: Final = 2
+ROUTER_VERSION: Final = 3
 
 # A degraded upstream fails more often than its record says.
 DEGRADED_QUALITY_FACTOR: Final = 0.8

@@ -13,10 +13,10 @@ from typing import Final
 from shared.routing.types import Strategy
 
 _MASK = (1 << 64) - 1
-# Thompson: how many deviations of optimism are drawn at most, and a floor that keeps every action
-# evaluable later.
+# Thompson: how many deviations of optimism are drawn at most; and a share that all actions divide
+# among them whatever is known, so that every one can be evaluated later.
 _MOST_OPTIMISM: Final = 2.0
-_THOMPSON_FLOOR: Final = 0.0001
+_SHARE_OF_ALL: Final = 0.002
 _SQUARE_CB_GAMMA: Final = 40.0
 
 
@@ -36,7 +36,8 @@ def action_probabilities(
     Parameters
     ----------
     strategy
-        ``greedy``, ``epsilon_greedy``, ``inverse_gap`` (SquareCB) or ``thompson``.
+        ``greedy``, ``epsilon_greedy``, ``inverse_gap`` (SquareCB) or ``thompson`` (with one draw
+        for all actions, see ``optimistic_shares``).
     scores, deviations
         Expected utility per action, and the standard deviation that Thompson sampling draws with,
         in dollars.
@@ -74,8 +75,8 @@ def action_probabilities(
         ]
     else:
         raw = [
-            max(_THOMPSON_FLOOR, p) if i != best else p
-            for i, p in enumerate(optimistic_shares(scores, deviations))
+            _SHARE_OF_ALL / n + (1.0 - _SHARE_OF_ALL) * p
+            for p in optimistic_shares(scores, deviations)
         ]
     explore = [p if i != best and allowed[i] else 0.0 for i, p in enumerate(raw)]
     share = math.fsum(explore)
@@ -112,30 +113,26 @@ def uniform(seed: int) -> float:
 def optimistic_shares(means: Sequence[float], deviations: Sequence[float]) -> list[float]:
     """Return P(action i has the largest ``mean + z * deviation``), z uniform; sums to 1.
 
-    One z is drawn for all actions, so action i wins where its line is the upper envelope of all,
-    and its probability is the length of that piece: exact, and computed in O(n * pieces). Of
-    identical lines each gets the same.
+    One z serves all actions, so an action wins where its line is the upper envelope of all lines,
+    and its probability is the length of that piece: exact, in O(n_actions * pieces). Identical
+    lines share.
 
     References
     ----------
     Vaswani, S. et al. (2020). "Old Dog Learns New Tricks: Randomized UCB for Bandit Problems."
     AISTATS.
     """
-    actions = range(len(means))
-    found = [0.0] * len(means)
-    at = 0.0
-    top = max(actions, key=lambda i: (means[i], deviations[i]))
-    while at < _MOST_OPTIMISM:
-        until, following = _MOST_OPTIMISM, top
-        for i in actions:
-            if deviations[i] > deviations[top]:
-                crossing = (means[top] - means[i]) / (deviations[i] - deviations[top])
-                if crossing < until or (crossing == until and deviations[i] > deviations[following]):
-                    until, following = crossing, i
-        same = [i for i in actions if (means[i], deviations[i]) == (means[top], deviations[top])]
-        for i in same:
-            found[i] = max(0.0, until - at) / _MOST_OPTIMISM / len(same)
-        at, top = max(at, until), following
-        if following in same:
-            break
-    return found
+    lines = list(zip(means, deviations, strict=True))
+    found = dict.fromkeys(lines, 0.0)
+    top, start = max(lines), 0.0
+    while start < _MOST_OPTIMISM:
+        end, following = _MOST_OPTIMISM, top
+        for line in found:
+            steeper = line[1] - top[1]
+            if steeper > 0.0:
+                crossing = max(start, (top[0] - line[0]) / steeper)
+                if (crossing, -line[1]) < (end, -following[1]):
+                    end, following = crossing, line
+        found[top] = (end - start) / _MOST_OPTIMISM
+        top, start = following, end
+    return [found[line] / lines.count(line) for line in lines]

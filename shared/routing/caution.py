@@ -18,12 +18,11 @@ GUARD_NEW: Final = 1.5
 GUARD_SEASONED: Final = 0.1
 GUARD_HALF_LIFE: Final = 30.0  # feedbacks at the level after which half the way is gone
 
-# Thompson sampling draws with a share of the deviation: drawing with the whole of it explores far
-# beyond what the answers are worth within the life of a price list. The share is larger for a
-# model that is new at the level, as what is learned of it serves longest.
-CURIOSITY_NEW: Final = 0.5
-CURIOSITY_SEASONED: Final = 0.35
-CURIOSITY_HALF_LIFE: Final = 60.0
+# Thompson sampling draws with a share of the deviation that falls with what is known of a model,
+# as what is learned of a new one serves longest.
+CURIOSITY_NEW: Final = 1.5
+CURIOSITY_SEASONED: Final = 0.7
+CURIOSITY_HALF_LIFE: Final = 100.0
 
 
 def guard_deviations(n: Number) -> Number:

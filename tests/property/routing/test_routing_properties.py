@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shared.routing.decide import decide
 from shared.routing.learner import FeedbackObservation, LearnerState, Observation
 from shared.routing.learner import OutcomeObservation as Outcome
-from shared.routing.strategies import action_probabilities, draw
+from shared.routing.strategies import action_probabilities, draw, optimistic_shares
 from shared.routing.types import LEVELS, Candidate, ModelCard
 from tests.unit.routing.scenes import NOW, SMALL, featurise, make_context, make_snapshot
 
@@ -161,6 +161,34 @@ def test_a_better_action_is_never_less_likely(
         for low, high in itertools.pairwise(ranked):
             if best not in (low, high):
                 assert found[low] <= found[high] + 1e-9
+
+
+@given(
+    lines=st.lists(
+        st.tuples(
+            st.one_of(st.floats(-1, 1), st.sampled_from([0.0, 0.5])),
+            st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.25])),
+        ),
+        min_size=1,
+        max_size=25,
+    ),
+    z=st.floats(0, 2),
+)
+def test_optimism_is_shared_out_exactly(lines: list[tuple[float, float]], z: float) -> None:
+    means, deviations = [m for m, _ in lines], [d for _, d in lines]
+    found = optimistic_shares(means, deviations)
+    assert min(found) >= 0.0
+    assert abs(math.fsum(found) - 1.0) <= 1e-12
+    # In order of their deviations the pieces cover [0, 2], so the z-th line must be on top at z.
+    reached = 0.0
+    for share, (mean, deviation) in sorted(
+        zip(found, lines, strict=True), key=lambda item: item[1][1]
+    ):
+        reached += 2.0 * share
+        if share > 0.0 and z <= reached:
+            top = max(m + z * d for m, d in lines)
+            assert mean + z * deviation >= top - 1e-9
+            break
 
 
 @given(

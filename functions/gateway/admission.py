@@ -37,7 +37,7 @@ _PERIODS = {"day": "day (UTC)", "month": "month (UTC)", "total": "lifetime"}
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A decided request: durable, its money held, no model called yet."""
+    """A decided request: written, its money held, no model called yet."""
 
     ask: Ask
     payer: Payer

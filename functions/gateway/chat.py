@@ -38,7 +38,8 @@ class Served:
 def serve_chat(visit: Visit, ask: Ask, world: World) -> Served:
     """Serve a chat completion by the model that the policy chooses.
 
-    The decision is durable before the first upstream call, its outcome before the answer.
+    The decision is written before the first upstream call; it and its outcome are durable before
+    the answer.
 
     Raises
     ------

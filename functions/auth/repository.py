@@ -225,7 +225,9 @@ def claim_attempt(
     new = insert(login_throttle).values(
         subject=subject, failures=1, blocked_until=_NOW, attempted_at=_NOW, attempt=attempt
     )
-    at = new.excluded.attempted_at
+    # Of several at once, one that read the clock first may come last: it must not find itself
+    # before the end of a wait of nothing.
+    at = sa.func.greatest(new.excluded.attempted_at, t.attempted_at)
     is_open = t.blocked_until <= at
     failures = sa.case((t.attempted_at < at - _DAY, 1), else_=t.failures + 1)
     doubled = sa.func.power(2, sa.func.least(failures - free - 1, 30))

@@ -65,7 +65,7 @@ _STEERED: dict[str, Any] = {
             "description": "OpenAI's chat completion object, as the provider answered; with "
             "`stream` its chunks as server-sent events.",
             "headers": _ANSWERED_HEADERS,
-            "content": {EVENT_STREAM: {"schema": {"type": "string"}}},
+            "content": {EVENT_STREAM: {}},
         },
         **_ERRORS,
     },

@@ -27,8 +27,13 @@ from infra.local.servers import die_with_parent
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _STOP_TIMEOUT_S = 15.0
-# Functions on this host talk to the local bus; the prompts of the demo may be read.
-_FUNCTION_ENVIRONMENT = {"DAVINCI_BUS": "local", "DAVINCI_STORE_TEXT": "1"}
+# Functions on this host talk to the local bus; the prompts of the demo may be read. The replay is a
+# month of traffic in a minute: what is learned should not come hundreds of requests later.
+_FUNCTION_ENVIRONMENT = {
+    "DAVINCI_BUS": "local",
+    "DAVINCI_STORE_TEXT": "1",
+    "DAVINCI_SNAPSHOT_TTL_S": "0.5",
+}
 # What models may name as env:NAME; functions see nothing else of the shell.
 _PROVIDER_KEY_SUFFIX = "_API_KEY"
 

@@ -93,6 +93,18 @@ def test_every_answer_has_an_example_that_fits() -> None:
                     assert faults(said.get("schema", {}), value) == [], (route, status)
 
 
+def test_a_stream_of_events_is_not_said_to_be_one_value() -> None:
+    """Readers of the document hold a schema there against each event."""
+    streams = [
+        (name, answer["content"]["text/event-stream"].get("schema", {}))
+        for name, operation in operations()
+        for answer in map(resolve, operation["responses"].values())
+        if "text/event-stream" in answer.get("content", {})
+    ]
+    assert len(streams) >= 2
+    assert [name for name, schema in streams if schema] == []
+
+
 def test_every_error_shows_each_of_its_problem_types() -> None:
     for route, operation in operations():
         for status, answer in operation["responses"].items():

@@ -134,6 +134,7 @@ class Driver:
         self._key = key
         self._stop = stop
         self._batch = Batch(0, 0)
+        self._next_at = 0.0
 
     async def prepare(self) -> None:
         """Wait for the system, register the models, get a key, open the journal."""
@@ -203,9 +204,17 @@ class Driver:
         async def send() -> None:
             # What is acknowledged comes before anything new.
             await self._side_by_side(self._sender.judge, self._sender.fold.without_feedback())
-            await self._side_by_side(self._sender.request, missing)
+            await self._side_by_side(self._request_in_time, missing)
 
         await _beside(send(), self._observe(display))
+
+    async def _request_in_time(self, sequence: int) -> None:
+        if self._settings.per_second:
+            now = asyncio.get_running_loop().time()
+            due_at = max(now, self._next_at)
+            self._next_at = due_at + 1.0 / self._settings.per_second
+            await asyncio.sleep(due_at - now)
+        await self._sender.request(sequence)
 
     async def _side_by_side(
         self, send: Callable[[Job], Coroutine[Any, Any, None]], jobs: Iterable[Job]

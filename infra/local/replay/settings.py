@@ -23,9 +23,10 @@ class ReplaySettings:
     """Settings of one replay.
 
     ``mode``: ``off`` sends nothing, ``once`` ends after ``requests``, ``on`` then goes on with one
-    request every ``trickle_s`` seconds. ``patience_s`` is how long one request may meet a system
-    that does not answer before the replay gives up. ``weights_every_s`` is how often the default
-    policy's weights are read again.
+    request every ``trickle_s`` seconds. A batch has at most ``per_second`` requests a second (0: as
+    many as the system takes), since what is learned comes seconds later at any pace. ``patience_s``
+    is how long one request may meet a system that does not answer before the replay gives up.
+    ``weights_every_s`` is how often the default policy's weights are read again.
     """
 
     public_url: str = "http://127.0.0.1:8000"
@@ -35,6 +36,7 @@ class ReplaySettings:
     mode: Mode = "on"
     requests: int = 2400
     concurrency: int = 6
+    per_second: int = 40
     trickle_s: float = 2.0
     weights_every_s: float = 30.0
     seed: int = 7
@@ -75,6 +77,7 @@ class ReplaySettings:
             mode=cast("Mode", mode),
             requests=_number(environ, "DAVINCI_REPLAY_REQUESTS", 2400),
             concurrency=max(1, _number(environ, "DAVINCI_REPLAY_CONCURRENCY", 6)),
+            per_second=_number(environ, "DAVINCI_REPLAY_PER_SECOND", 40),
         )
 
 

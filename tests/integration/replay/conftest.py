@@ -51,6 +51,7 @@ def settings(system: FakeSystem, provider_url: str, tmp_path: Path) -> ReplaySet
         admin_password=PASSWORD,
         mode="once",
         requests=60,
+        per_second=0,
         patience_s=5.0,
         backoff_s=0.005,
     )

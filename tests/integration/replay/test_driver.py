@@ -115,6 +115,14 @@ class TestFirstRun:
         run(settings)
         assert len(system.keys) == 1
 
+    def test_it_sends_no_faster_than_it_is_told(
+        self, settings: ReplaySettings, system: FakeSystem
+    ) -> None:
+        started_at = time.monotonic()
+        run(replace(settings, requests=21, per_second=40))
+        assert time.monotonic() - started_at >= 0.5  # the 21st is due half a second after the first
+        assert len(system.decisions) == 21
+
     def test_it_waits_for_health(self, settings: ReplaySettings, system: FakeSystem) -> None:
         system.unhealthy_for = 3
         run(replace(settings, requests=1))

@@ -36,12 +36,14 @@ def test_every_variable_is_read() -> None:
             "DAVINCI_REPLAY": "once",
             "DAVINCI_REPLAY_REQUESTS": "50",
             "DAVINCI_REPLAY_CONCURRENCY": "2",
+            "DAVINCI_REPLAY_PER_SECOND": "0",
             "DAVINCI_REPLAY_PORT": "9500",
         }
     )
     assert settings.home == Path("/elsewhere")
     assert settings.admin_password == "secret"
     assert (settings.mode, settings.requests, settings.concurrency) == ("once", 50, 2)
+    assert settings.per_second == 0
     assert settings.provider_port == 9500
 
 

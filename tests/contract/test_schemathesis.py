@@ -128,7 +128,9 @@ def _colleague(admin: LambdaClient) -> str:
     from functions.auth.service import ensure_user
     from shared.db.engine import get_engine, transaction
 
-    body = {"email": "colleague@davinci.local", "password": "another horse, another staple"}
+    # Somebody new: at an address that it has seen, the fuzzer guesses passwords.
+    email = f"{uuid4().hex}@davinci.local"
+    body = {"email": email, "password": "another horse, another staple"}
     with transaction(get_engine()) as connection:
         ensure_user(connection, body["email"], body["password"], role="viewer")
     answer = admin.with_token(None).post("/api/auth/login", body)

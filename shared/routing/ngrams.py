@@ -110,7 +110,8 @@ class _Projection(NamedTuple):
 def _projection() -> _Projection:
     with np.load(DATA_FILE, allow_pickle=False) as data:
         return _Projection(
-            data["axes"],
+            # By rows, as they are picked: the file has them by columns, where a row is 64 places.
+            np.ascontiguousarray(data["axes"]),
             data["rarity"].astype(np.float32),
             data["axis_scale"].astype(np.float64),
         )

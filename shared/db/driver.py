@@ -12,6 +12,7 @@ import select
 import struct
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -76,6 +77,17 @@ class Connection(Pg8000Connection):  # type: ignore[misc]  # pg8000 has no types
 
     def cursor(self) -> Cursor:
         return Cursor(self)
+
+    def close(self) -> None:
+        # pg8000 leaves the file over its socket to the collector; where the server is gone and the
+        # farewell cannot be written, that keeps the descriptor until who knows when.
+        file = self._sock
+        try:
+            super().close()
+        finally:
+            if file is not None:
+                with suppress(OSError, ValueError):
+                    file.close()
 
     def execute_unnamed(
         self, statement: str, vals: Any = (), oids: Any = (), stream: Any = None

@@ -157,7 +157,7 @@ def _quantile_bounds(values: list[float], q: float) -> tuple[float, float]:
     return exact * 0.989, exact * 1.011
 
 
-def test_metrics_equal_a_recomputation_from_the_raw_log(  # noqa: PLR0915  # one scene
+def test_metrics_equal_a_recomputation_from_the_raw_log(  # noqa: C901, PLR0915  # one scene
     client: LambdaClient,
     admin: LambdaClient,
     upstream: FakeUpstream,
@@ -165,7 +165,10 @@ def test_metrics_equal_a_recomputation_from_the_raw_log(  # noqa: PLR0915  # one
     takes_all: TakesAll,
 ) -> None:
     rng = random.Random(7)
-    even = {"quality_value_usd": 0.001, "latency_cost_usd_per_s": 0.0001, "epsilon": 1.0}
+    even = {
+        "quality_value_usd": 0.001, "latency_cost_usd_per_s": 0.0001,
+        "strategy": "epsilon_greedy", "epsilon": 1.0,
+    }  # fmt: skip
     document = {"levels": dict.fromkeys(["L1", "L2", "L3", "L4"], even)}
     assert admin.post("/api/policies", {"name": "uniform", "document": document}).status == 201
 
@@ -186,6 +189,8 @@ def test_metrics_equal_a_recomputation_from_the_raw_log(  # noqa: PLR0915  # one
         else:
             body = {"model": "policy:uniform", "messages": [{"role": "user", "content": f"{n}"}]}
             sent = client.post("/v1/chat/completions", body, headers={"x-davinci-level": level})
+            if sent.status == 503:  # both models failed too often to be asked now
+                continue
             decision_id = sent.headers["x-davinci-decision-id"]
         if rng.random() < 0.8:
             assert judge(client, decision_id, score=round(rng.random(), 3)).status == 201

@@ -22,8 +22,6 @@ from tests.fakes.tcp_proxy import TcpProxy
 
 _ID = UUID("019ab3c4-d5e6-7f80-91a2-b3c4d5e6f708")
 ECHO = "SELECT CAST(%s AS text), CAST(%s AS text)"
-# pg8000 cannot flush what it buffered for a dead socket, and leaves closing it to the collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture

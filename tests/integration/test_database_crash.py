@@ -27,7 +27,6 @@ from shared.limits import Bucket
 from shared.routing.types import Context
 from shared.schemas.models import ModelCreate
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 BUCKETS = [Bucket("default", "key_x", 100, 60), Bucket("global", "all", 100, 60)]
 MODEL = ModelCreate(
     id="test/small", provider="test", base_url="http://127.0.0.1:9/v1", upstream_name="small",

@@ -21,8 +21,6 @@ from tests.fakes.upstream import FakeUpstream
 from tests.integration.conftest import process_with
 
 ONE = sa.text("SELECT 1")
-# pg8000 cannot flush what it buffered for a dead socket, and leaves closing it to the collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture

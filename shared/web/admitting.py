@@ -30,17 +30,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import sqlalchemy as sa
-    from fastapi import Request
 
 
 @dataclass(slots=True)
 class Admission:
-    """What a request takes from its buckets. ``is_due``: it was not charged yet."""
+    """What a request takes from its buckets. ``is_due``: it was not charged yet.
 
-    request: Request
+    It knows nothing of its request, whose state holds it: a circle would keep every request in
+    memory until the collector comes.
+    """
+
     access: Access
     buckets: Sequence[Bucket]
     is_due: bool = True
+    verdict: Verdict | None = None
+    """What the buckets said, which the outermost ring tells with every answer, also with errors."""
 
     def charge(self, connection: sa.Connection | None = None) -> None:
         """Charge the buckets, unless that was done; on a connection of its own if none is given.
@@ -68,8 +72,7 @@ class Admission:
             If one of them lacked the room.
         """
         self.is_due = False
-        # The outermost ring tells it with every answer, also with errors.
-        self.request.state.rate_limit = verdict
+        self.verdict = verdict
         if not verdict.admitted:
             raise QuotaExceededError(verdict)
 

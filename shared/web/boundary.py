@@ -15,6 +15,7 @@ from shared.limits import headers_of
 from shared.observability.logging import get_logger
 from shared.observability.server_timing import ServerTiming
 from shared.web import cors
+from shared.web.admitting import Admission
 from shared.web.problems import internal_error, problem
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ class Boundary:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 ours = {"server-timing": timing.render(), **SECURITY_HEADERS}
-                if (verdict := state.get("rate_limit")) is not None:
-                    ours |= headers_of(verdict)
+                admission: Admission | None = state.get("admission")
+                if admission is not None and admission.verdict is not None:
+                    ours |= headers_of(admission.verdict)
                 _add_missing(message, ours)
                 out = MutableHeaders(scope=message)
                 out["x-request-id"] = request_id

@@ -107,7 +107,8 @@ def _authorize(request: Request, settings: Settings) -> None:
     elif access.public:
         if access.per_minute is not None:
             own = Bucket(operation, _address_of(request), access.per_minute, 60)
-            Admission(request, access, [own]).charge()
+            request.state.admission = Admission(access, [own])
+            request.state.admission.charge()
     else:
         caller = _identify_and_admit(request, access, operation, settings)
         _require(access, caller)
@@ -127,16 +128,16 @@ def _identify_and_admit(
 ) -> Caller:
     identity = _identify(request, settings, access.fresh)
     if isinstance(identity, Caller):
-        admission = Admission(request, access, _buckets_of(identity, access, operation, settings))
+        buckets = _buckets_of(identity, access, operation, settings)
+        request.state.admission = Admission(access, buckets)
         if not getattr(request.state, "admits", False):
-            admission.charge()
-        request.state.admission = admission
+            request.state.admission.charge()
         return identity
     with single_statement(get_engine()) as connection:
         caller = identity(connection)
-        admission = Admission(request, access, _buckets_of(caller, access, operation, settings))
-        admission.charge(connection)
-    request.state.admission = admission
+        buckets = _buckets_of(caller, access, operation, settings)
+        request.state.admission = Admission(access, buckets)
+        request.state.admission.charge(connection)
     return caller
 
 

@@ -46,8 +46,11 @@ class Settings(BaseModel):
         1.0, ge=0, description="A connection that was idle for longer is pinged before its use."
     )
     database_ca_file: str | None = Field(None, description="CA bundle; set it to require TLS.")
+    http_requests: int = Field(
+        1_000, ge=1, description="Requests for models in work at once in a container; more wait."
+    )
     http_threads: int = Field(
-        64, ge=1, description="Requests in work at once in a container; most wait for a model."
+        64, ge=1, description="Other requests in work at once in a container; more wait."
     )
 
     signing_keys: str = Field("", description="Secret reference of the JWT keys (see secrets.py).")

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from shared.errors import UnavailableError
+from shared.kit.waiting import elsewhere
 
 # How long a process keeps its copy of a secret.
 TTL_S = 300.0
@@ -98,7 +99,9 @@ def _fetch(location: str) -> str:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            answer = boto3.client("secretsmanager").get_secret_value(SecretId=name)
+            answer = elsewhere(
+                lambda: boto3.client("secretsmanager").get_secret_value(SecretId=name)
+            )
         except (BotoCoreError, ClientError) as error:
             raise OSError(str(error)) from error
         return str(answer["SecretString"])

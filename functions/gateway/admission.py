@@ -16,8 +16,8 @@ from shared.decisions.context import with_affinity
 from shared.decisions.recorder import (
     Recorded,
     admit_and_record_decision,
-    decision_call,
     make_decision,
+    record_decision,
 )
 from shared.decisions.snapshot import World
 from shared.errors import DatabaseUnavailableError, FieldError, InvalidInputError
@@ -122,7 +122,7 @@ def _record(visit: Visit, recorded: Recorded, due_in_s: float) -> None:
         else:
             admission.charged(verdict)
             return
-    decision_call(recorded, outcome_due_in_s=due_in_s).alone(engine)
+    record_decision(engine, recorded, due_in_s)
 
 
 def correct_tokens(engine: sa.Engine, payer: Payer, admitted: int, used: int) -> None:

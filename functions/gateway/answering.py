@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Response
@@ -51,10 +51,11 @@ class EventStream(StreamingResponse):
     media_type = EVENT_STREAM
 
     def __init__(
-        self, events: AsyncIterator[bytes], headers: Mapping[str, str], on_end: Callable[[], None]
+        self, events: AsyncGenerator[bytes], headers: Mapping[str, str], on_end: Callable[[], None]
     ) -> None:
         # Proxies that buffer would keep the first byte back.
         super().__init__(events, headers={**headers, "x-accel-buffering": "no"})
+        self._events = events
         self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,6 +64,8 @@ class EventStream(StreamingResponse):
         except ClientDisconnect:
             pass  # no fault of anybody's; the outcome says it
         finally:
+            # Left to the collector, it would be closed whenever the loop next has the time.
+            await self._events.aclose()
             self._on_end()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal
 from uuid import UUID
 
@@ -15,8 +16,9 @@ import sqlalchemy as sa
 
 from functions.gateway import repository
 from functions.gateway.admission import Serving, correct_tokens
-from shared.db.calls import Call
+from functions.gateway.repository import outcomes_call
 from shared.db.engine import transaction
+from shared.db.gathering import Gathering
 from shared.errors import DatabaseUnavailableError
 from shared.events.contracts import OutcomeRecordedV1
 from shared.events.outbox import outbox_row
@@ -97,11 +99,12 @@ class Ledger:
             recorded.id, recorded.decision.level, recorded.decision.model, recorded.policy.id,
             recorded.row["track"],
         )  # fmt: skip
+        entry = outcome_entry(decided, ending, utc_now())
         if payer.budget is None:
-            outcome_call(decided, ending, utc_now()).alone(self.engine)
+            _outcomes_at(self.engine).write(entry)
         else:
             with transaction(self.engine) as connection:
-                outcome_call(decided, ending, utc_now()).within(connection)
+                outcomes_call([entry]).within(connection)
                 settle(connection, recorded.id, ending.cost_nusd or 0)
         try:
             used = ending.tokens_in + ending.tokens_out
@@ -111,8 +114,17 @@ class Ledger:
             get_logger().warning("tokens per minute were not corrected")
 
 
-def outcome_call(decided: Decided, ending: Ending, now: datetime) -> Call:
-    """Return the call that writes an outcome and its event (see ``repository.outcome_call``)."""
+@lru_cache(maxsize=1)
+def _outcomes_at(engine: sa.Engine) -> Gathering[str, None]:
+    def write(entries: Sequence[str]) -> list[None]:
+        outcomes_call(entries).alone(engine)
+        return [None] * len(entries)
+
+    return Gathering(write)
+
+
+def outcome_entry(decided: Decided, ending: Ending, now: datetime) -> str:
+    """Return an outcome and its event as ``repository.outcomes_call`` takes them."""
     last = ending.served_by or (ending.story[-1]["model"] if ending.story else decided.model)
     event = OutcomeRecordedV1(
         decision_id=to_text(DECISION, decided.id),
@@ -142,7 +154,7 @@ def outcome_call(decided: Decided, ending: Ending, now: datetime) -> Call:
         "attempts": list(ending.story),
         "text": ending.text,
     }
-    return repository.outcome_call(outcome, outbox_row(event, now))
+    return repository.outcome_entry(outcome, outbox_row(event, now))
 
 
 def _failed(ending: Ending) -> list[str]:

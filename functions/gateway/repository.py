@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,16 +12,21 @@ from shared.db.rows import AnyRow
 from shared.db.tables import decisions, in_flight, models
 
 # A function of the database (migration 0005).
-_RECORD_OUTCOME = "SELECT record_outcome(CAST(%s AS jsonb), CAST(%s AS jsonb))::text"
+_RECORD_OUTCOMES = "SELECT record_outcomes(CAST(%s AS jsonb))::text"
 
 
-def outcome_call(outcome: dict[str, Any], event: dict[str, Any]) -> Call:
-    """Return the call that writes an outcome and its event and ends the decision's flight.
+def outcome_entry(outcome: dict[str, Any], event: dict[str, Any]) -> str:
+    """Return an outcome and its event as ``outcomes_call`` takes them."""
+    return as_json({"outcome": outcome, "event": event})
 
-    Its row says ``true``, or ``false`` if the decision has an outcome already. It fails if the
-    database has lost the decision.
+
+def outcomes_call(entries: Sequence[str]) -> Call:
+    """Return the call that writes outcomes and their events and ends their decisions' flights.
+
+    Its row is the array of the decisions whose outcome was written: those that had none. It fails
+    if the database has lost one of the decisions.
     """
-    return Call(_RECORD_OUTCOME, (as_json(outcome), as_json(event)))
+    return Call(_RECORD_OUTCOMES, ("[" + ",".join(entries) + "]",))
 
 
 def list_overdue(connection: sa.Connection, most: int) -> list[AnyRow]:

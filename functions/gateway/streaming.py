@@ -7,7 +7,7 @@ answer is that model's: whatever goes wrong is said in the stream, and never loo
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from functions.gateway.admission import Serving, decide_and_hold
@@ -71,7 +71,7 @@ class ChatRelay:
         """What is known before the first byte; the cost is not."""
         return {**self._serving.headers(), "x-davinci-model": self.model}
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def events(self) -> AsyncGenerator[bytes]:
         """Yield server-sent events as the provider sends them.
 
         A failure is the last event, ``{"error": {...}}``; only a whole answer ends in ``[DONE]``.

@@ -12,7 +12,7 @@ from typing import TypedDict
 import sqlalchemy as sa
 
 from functions.gateway import repository
-from functions.gateway.outcomes import LOST, Decided, Ending, outcome_call
+from functions.gateway.outcomes import LOST, Decided, Ending, outcome_entry
 from shared.db.engine import transaction
 from shared.db.rows import AnyRow
 from shared.kit.clock import utc_now
@@ -55,6 +55,7 @@ def _end(connection: sa.Connection, row: AnyRow) -> bool:
     ]  # fmt: skip
     ending = Ending(story, error_class=LOST, cost_nusd=held)
     decided = Decided(row.id, row.level, row.model, str(row.policy_version_id), row.track)
-    (is_written,) = outcome_call(decided, ending, utc_now()).within(connection)
+    entry = outcome_entry(decided, ending, utc_now())
+    (written,) = repository.outcomes_call([entry]).within(connection)
     settle(connection, row.id, None)
-    return is_written == "true"
+    return str(row.id) in str(written)

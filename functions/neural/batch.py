@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from functions.neural.service import Write, decide_one
 from shared.config import Settings
 from shared.decisions.reader import decision_fields
-from shared.decisions.recorder import Recorded, record_decision
+from shared.decisions.recorder import Recorded, record_decisions
 from shared.decisions.snapshot import World
 from shared.errors import DomainError, UnavailableError
 from shared.schemas.neural import BatchItem, BatchOut, BatchRequest, DecisionOut, RouteRequest
@@ -29,9 +29,7 @@ def route_all(
         for index, item in enumerate(wanted.items)
     ]
     with write() as connection:
-        for result in results:
-            if isinstance(result, Recorded):
-                record_decision(connection, result)
+        record_decisions(connection, [made for made in results if isinstance(made, Recorded)])
     return BatchOut(items=[_item(index, result) for index, result in enumerate(results)])
 
 

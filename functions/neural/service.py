@@ -16,7 +16,7 @@ from shared.config import Settings
 from shared.db.tables import decisions
 from shared.decisions.context import modalities_of, text_of, tokens_of_parts, with_affinity
 from shared.decisions.reader import decision_fields, find_decision, list_decisions
-from shared.decisions.recorder import Recorded, make_decision, record_decision
+from shared.decisions.recorder import Recorded, make_decision, record_decisions
 from shared.decisions.replayer import replay_decision
 from shared.decisions.snapshot import World, WorldCache
 from shared.decisions.tokens import estimate_tokens
@@ -83,7 +83,7 @@ def route(
     """
     recorded = decide_one(engine, cache.get(), settings, wanted, caller, labels)
     with write() as connection:
-        record_decision(connection, recorded)
+        record_decisions(connection, [recorded])
     return DecisionOut(**decision_fields(recorded.row))
 
 

@@ -16,7 +16,6 @@ from functions.neural.routes import router as neural
 from functions.policies.routes import router as policies
 from functions.system.routes import fallback
 from functions.system.routes import router as system
-from infra.openapi.document import complete
 from shared.web.app import VERSION, create_app
 
 # Routes are tried in this order: what is called for every request of a client comes first.
@@ -36,6 +35,8 @@ def all_domains() -> FastAPI:
 
 def openapi_document() -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of all domains, complete (see ``infra.openapi``)."""
+    from infra.openapi.document import complete  # containers serve no document
+
     routes = [route for router in DOMAINS for route in router.routes]
     document = get_openapi(
         title="Da Vinci", version=VERSION, description=_DESCRIPTION, routes=routes

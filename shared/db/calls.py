@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
+from pydantic_core import PydanticSerializationError, to_json
 from sqlalchemy.exc import DBAPIError
 
-from shared.db.engine import translated_errors
+from shared.db.engine import seated, translated_errors
 
 Row = tuple[str | None, ...]
 
@@ -41,7 +42,7 @@ class Call(NamedTuple):
         sqlalchemy.exc.DBAPIError
             If the statement fails.
         """
-        with translated_errors(), closing(_connected(engine)) as pooled:
+        with seated(engine), translated_errors(), closing(_connected(engine)) as pooled:
             try:
                 row: Row = pooled.driver_connection.call(self.statement, self.values)
             except Exception as error:
@@ -62,8 +63,16 @@ def _plain(value: object) -> str:
     raise TypeError(f"{type(value).__name__} is no value of a column")
 
 
-as_json = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
-"""Return a row as JSON that ``jsonb_populate_record`` reads: ids and instants become text."""
+def as_json(value: Any) -> str:
+    """Return rows as JSON that ``jsonb_populate_record`` reads: ids and instants become text."""
+    try:
+        return to_json(value).decode()
+    except PydanticSerializationError:
+        # Half a surrogate pair, which the database refuses in its own words; or our own mistake.
+        return _ENCODE(value)
+
+
+_ENCODE = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
 
 
 def _connected(engine: sa.Engine) -> Any:

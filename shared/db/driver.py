@@ -24,6 +24,8 @@ from pg8000.legacy import Connection as Pg8000Connection
 from pg8000.legacy import Cursor as Pg8000Cursor
 from pg8000.legacy import IntegrityError, ProgrammingError
 
+from shared.kit.waiting import is_shared, until_ready
+
 # Execute the unnamed portal without a limit, Sync; the same after a Describe.
 _EXECUTE_SYNC = b"E\x00\x00\x00\x09\x00\x00\x00\x00\x00S\x00\x00\x00\x04"
 _DESCRIBE_EXECUTE_SYNC = b"D\x00\x00\x00\x06P\x00" + _EXECUTE_SYNC
@@ -149,6 +151,8 @@ class Connection(Pg8000Connection):  # type: ignore[misc]  # pg8000 has no types
         except OSError as error:
             # SQLAlchemy knows a broken connection by these words of pg8000.
             raise InterfaceError("network error") from error
+        if is_shared() and not until_ready(self._usock.fileno(), self._usock.gettimeout()):
+            raise InterfaceError("network error") from TimeoutError()
         self.handle_messages(context)
 
     def _parse_and_bind(self, statement: str, params: Sequence[str | None]) -> bytes:

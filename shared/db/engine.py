@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from shared.config import Settings, get_settings
 from shared.errors import DatabaseUnavailableError, InvalidInputError
+from shared.kit.waiting import Seats, is_shared
 
 # PostgreSQL's classes of "not now": connection, resources, operator intervention, system error.
 _TRANSIENT_SQLSTATES = ("08", "53", "57", "58")
@@ -38,6 +39,8 @@ def create_engine(settings: Settings) -> sa.Engine:
         max_overflow=0,
         pool_timeout=settings.database_timeout_s,
         pool_pre_ping=True,
+        # The one used last: its server process has everything at hand.
+        pool_use_lifo=True,
         pool_recycle=600,
         # A statement's parameters hold prompts and hashes; error messages end in logs.
         hide_parameters=True,
@@ -82,6 +85,23 @@ def get_engine() -> sa.Engine:
 
 
 @contextmanager
+def seated(engine: sa.Engine) -> Iterator[None]:
+    """Be sure that a connection is free. Requests that share a thread have half of the pool's, as
+    waiting for another thread to give one back would hold up all of them.
+    """
+    if not is_shared():
+        yield
+        return
+    with _seats_at(engine).seated():
+        yield
+
+
+@lru_cache(maxsize=1)
+def _seats_at(engine: sa.Engine) -> Seats:
+    return Seats(max(1, engine.pool.size() // 2))  # type: ignore[attr-defined]
+
+
+@contextmanager
 def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Open a transaction: commit at the end, roll back on any error.
 
@@ -90,7 +110,7 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     DatabaseUnavailableError
         If the database cannot be reached, breaks off or has no room.
     """
-    with translated_errors(), engine.begin() as connection:
+    with seated(engine), translated_errors(), engine.begin() as connection:
         yield connection
 
 
@@ -99,7 +119,7 @@ def single_statement(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Open a connection on which every statement is its own transaction: one round trip less
     at both ends. For hot paths whose whole write is one statement.
     """
-    with translated_errors(), engine.connect() as connection:
+    with seated(engine), translated_errors(), engine.connect() as connection:
         driver: Any = connection.connection.dbapi_connection
         driver.autocommit = True
         try:

@@ -11,8 +11,9 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
+from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -20,13 +21,14 @@ import sqlalchemy as sa
 from shared.auth.tokens import derived_key
 from shared.config import Settings
 from shared.db.calls import Call, as_json
+from shared.db.gathering import Gathering
 from shared.db.tables import decisions
 from shared.decisions.snapshot import World
 from shared.errors import ConflictError, FieldError, InvalidInputError, UnavailableError
 from shared.events.contracts import NeuralRouteCompletedV1
 from shared.events.outbox import outbox_row
 from shared.kit.ids import DECISION, floor_at, instant_of, to_text, uuid7
-from shared.limits import Bucket, Verdict, arrays_of, verdict_of
+from shared.limits import Bucket, Verdict, arrays_of, verdicts_of
 from shared.routing.decide import ROUTER_VERSION, decide
 from shared.routing.eligibility import NoEligibleModelError
 from shared.routing.types import Candidate, Context, Decision, RoutingPolicy, Snapshot
@@ -36,14 +38,10 @@ _ASK_AGAIN_S = 5
 _CANDIDATE = tuple(field.name for field in fields(Candidate))
 _facts_of = attrgetter(*_CANDIDATE)
 # Functions of the database (migration 0005).
-_RECORD = (
-    "SELECT record_decision("
-    "CAST(%s AS jsonb), CAST(%s AS jsonb), CAST(%s AS double precision))::text"
-)
+_RECORD = "SELECT record_decisions(CAST(%s AS jsonb))::text"
 _ADMIT_AND_RECORD = (
-    "SELECT backlogs_ns::text, admitted::text FROM admit_and_record_decision("
-    "CAST(%s AS text[]), CAST(%s AS bigint[]), CAST(%s AS bigint[]), "
-    "CAST(%s AS jsonb), CAST(%s AS jsonb), CAST(%s AS double precision))"
+    "SELECT backlogs_ns::text, admitted::text FROM admit_and_record_decisions("
+    "CAST(%s AS text[]), CAST(%s AS bigint[]), CAST(%s AS bigint[]), CAST(%s AS jsonb))"
 )
 
 
@@ -171,20 +169,18 @@ def decide_or_explain(
         raise NoEligibleModelProblemError(str(error), errors=reasons) from error
 
 
-def record_decision(
-    connection: sa.Connection, recorded: Recorded, *, outcome_due_in_s: float | None = None
-) -> None:
-    """Write the decision and its event in one statement; any open transaction is joined.
-
-    With ``outcome_due_in_s`` the decision is in flight until its outcome is written, and lost when
-    none was by then. Without it nobody serves the decision and none ever comes.
+def record_decisions(connection: sa.Connection, made: Sequence[Recorded]) -> None:
+    """Write decisions that nobody serves, and their events, in one statement; any open transaction
+    is joined.
     """
-    decision_call(recorded, outcome_due_in_s=outcome_due_in_s).within(connection)
+    Call(_RECORD, (as_json([_entry(recorded, None) for recorded in made]),)).within(connection)
 
 
-def decision_call(recorded: Recorded, *, outcome_due_in_s: float | None) -> Call:
-    """Return the call that ``record_decision`` makes."""
-    return Call(_RECORD, _parameters(recorded, outcome_due_in_s))
+def record_decision(engine: sa.Engine, recorded: Recorded, outcome_due_in_s: float) -> None:
+    """Write a decision and its event, as a transaction of its own. It is in flight until its
+    outcome is written, and lost when none was by then.
+    """
+    Call(_RECORD, (as_json([_entry(recorded, outcome_due_in_s)]),)).alone(engine)
 
 
 def admit_and_record_decision(
@@ -205,14 +201,39 @@ def admit_and_record_decision(
         If either fails, or a bucket was used up meanwhile. Nothing was charged or written then;
         ``admit`` and ``record_decision`` apart say which it is.
     """
-    values = (*arrays_of(buckets), *_parameters(recorded, outcome_due_in_s))
-    return verdict_of(buckets, Call(_ADMIT_AND_RECORD, values).alone(engine))
+    due = _Due(buckets, as_json(_entry(recorded, outcome_due_in_s)))
+    verdict = _admissions_at(engine).write(due)
+    # Together with others there was no room; there may be for this one.
+    return _admit_and_record(engine, [due])[0] if verdict is None else verdict
 
 
-def _parameters(recorded: Recorded, outcome_due_in_s: float | None) -> tuple[str | None, ...]:
-    due = None if outcome_due_in_s is None else repr(outcome_due_in_s)
+class _Due(NamedTuple):
+    """A decision to be written, as JSON, and what it takes from which buckets."""
+
+    buckets: Sequence[Bucket]
+    entry: str
+
+
+@lru_cache(maxsize=1)
+def _admissions_at(engine: sa.Engine) -> Gathering[_Due, Verdict | None]:
+    def write(due: Sequence[_Due]) -> Sequence[Verdict | None]:
+        verdicts = _admit_and_record(engine, due)
+        is_said_of_each = len(due) == 1 or verdicts[0].admitted
+        return verdicts if is_said_of_each else [None] * len(due)
+
+    return Gathering(write)
+
+
+def _admit_and_record(engine: sa.Engine, due: Sequence[_Due]) -> list[Verdict]:
+    requests = [one.buckets for one in due]
+    entries = "[" + ",".join(one.entry for one in due) + "]"
+    row = Call(_ADMIT_AND_RECORD, (*arrays_of(*requests), entries)).alone(engine)
+    return verdicts_of(requests, row)
+
+
+def _entry(recorded: Recorded, outcome_due_in_s: float | None) -> dict[str, Any]:
     event = outbox_row(_event(recorded), recorded.created_at)
-    return as_json(recorded.row), as_json(event), due
+    return {"decision": recorded.row, "event": event, "outcome_due_in_s": outcome_due_in_s}
 
 
 def _event(recorded: Recorded) -> NeuralRouteCompletedV1:

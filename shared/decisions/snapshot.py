@@ -20,6 +20,7 @@ from shared.db.tables import learner_states, models, policies, policy_versions, 
 from shared.decisions.cards import cards_id, keep_cards
 from shared.errors import ConflictError, NotFoundError
 from shared.kit.clock import utc_now
+from shared.kit.waiting import elsewhere
 from shared.providers.breaker import open_breakers
 from shared.providers.upstream import Upstream
 from shared.routing.learner import LearnerState
@@ -90,8 +91,9 @@ class WorldCache:
     def get(self) -> World:
         """Return the world; swaps in a new one when the version has moved, without a pause."""
         world = self._fresh()
-        if world is not None:
-            return world
+        return elsewhere(self._refresh) if world is None else world
+
+    def _refresh(self) -> World:
         with self._lock:
             # Whoever waited for the lock finds what its holder has read.
             world = self._fresh()

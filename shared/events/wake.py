@@ -10,6 +10,7 @@ import time
 
 from shared.config import Settings
 from shared.events.bus import BusUnavailableError, post_to_local_cloud
+from shared.kit.waiting import elsewhere
 from shared.observability.logging import get_logger
 
 _MIN_INTERVAL_S = 1.0
@@ -23,14 +24,18 @@ def wake_relay(settings: Settings) -> None:
         return
     _last[function] = now
     try:
-        if settings.bus == "local":
-            path = f"/invoke/{settings.relay_function}"
-            token = settings.local_cloud_token.get_secret_value()
-            post_to_local_cloud(settings.local_cloud_url, token, path, {"wake": True})
-        else:
-            _invoke_lambda(settings.relay_function)
+        elsewhere(lambda: _wake(settings))
     except BusUnavailableError as error:
         get_logger().warning("the relay was not woken: %s", error)
+
+
+def _wake(settings: Settings) -> None:
+    if settings.bus == "local":
+        path = f"/invoke/{settings.relay_function}"
+        token = settings.local_cloud_token.get_secret_value()
+        post_to_local_cloud(settings.local_cloud_url, token, path, {"wake": True})
+    else:
+        _invoke_lambda(settings.relay_function)
 
 
 def _invoke_lambda(function: str) -> None:

@@ -2,7 +2,15 @@
 
 from shared.limits.buckets import Bucket, Verdict
 from shared.limits.errors import LimiterUnavailableError, QuotaExceededError, headers_of
-from shared.limits.store import admit, admit_call, arrays_of, charge, delete_full, verdict_of
+from shared.limits.store import (
+    admit,
+    admit_call,
+    arrays_of,
+    charge,
+    delete_full,
+    verdict_of,
+    verdicts_of,
+)
 
 __all__ = [
     "Bucket",
@@ -16,4 +24,5 @@ __all__ = [
     "delete_full",
     "headers_of",
     "verdict_of",
+    "verdicts_of",
 ]

@@ -56,24 +56,49 @@ def admit_call(buckets: Sequence[Bucket], *, now_ns: int | None = None) -> Call:
     return Call(_ADMIT, (*arrays_of(buckets), None if now_ns is None else str(now_ns)))
 
 
-def arrays_of(buckets: Sequence[Bucket]) -> tuple[str, str, str]:
-    """Return ids, increments and windows as the database's functions take them.
+def arrays_of(*requests: Sequence[Bucket]) -> tuple[str, str, str]:
+    """Return ids, increments and windows as the database's functions take them: each bucket once,
+    with what all ``requests`` together take from it.
 
     As text: the driver makes an array from a list character by character.
     """
-    ordered = _in_order(buckets)
+    increments: dict[str, int] = {}
+    windows: dict[str, int] = {}
+    for bucket in (bucket for buckets in requests for bucket in buckets):
+        name = bucket.id
+        increments[name] = increments.get(name, 0) + bucket.increment_ns
+        windows[name] = bucket.window_ns
+    # One order for everybody, or two requests could wait for each other's bucket.
+    ordered = sorted(increments)
     return (
-        _array(_quoted(bucket.id) for bucket in ordered),
-        _array(str(bucket.increment_ns) for bucket in ordered),
-        _array(str(bucket.window_ns) for bucket in ordered),
+        _array(_quoted(name) for name in ordered),
+        _array(str(increments[name]) for name in ordered),
+        _array(str(windows[name]) for name in ordered),
     )
 
 
 def verdict_of(buckets: Sequence[Bucket], row: Row) -> Verdict:
     """Return what the database said of ``buckets``: their backlogs, and whether they admit."""
+    (verdict,) = verdicts_of([buckets], row)
+    return verdict
+
+
+def verdicts_of(requests: Sequence[Sequence[Bucket]], row: Row) -> list[Verdict]:
+    """Return what the database said of each of ``requests``, as if they had come one by one.
+
+    If together they were not admitted, nothing is known of each.
+    """
     backlogs, admitted = row
-    backlogs_ns = [int(backlog) for backlog in str(backlogs)[1:-1].split(",")]
-    return judge(_in_order(buckets), backlogs_ns, admitted=admitted == "true")
+    names = sorted({bucket.id for buckets in requests for bucket in buckets})
+    found = map(int, str(backlogs)[1:-1].split(","))
+    backlog_ns = dict(zip(names, found, strict=True))
+    verdicts = []
+    for buckets in requests:
+        before = [backlog_ns[bucket.id] for bucket in buckets]
+        verdicts.append(judge(buckets, before, admitted=admitted == "true"))
+        for bucket in buckets:
+            backlog_ns[bucket.id] += bucket.increment_ns
+    return verdicts
 
 
 def charge(connection: sa.Connection, bucket: Bucket, cost: int) -> None:
@@ -82,11 +107,6 @@ def charge(connection: sa.Connection, bucket: Bucket, cost: int) -> None:
     It never refuses: a bucket may run into debt, which later requests wait for.
     """
     connection.execute(_CHARGE, {"id": bucket.id, "debt_ns": cost * bucket.interval_ns})
-
-
-def _in_order(buckets: Sequence[Bucket]) -> list[Bucket]:
-    # One order for everybody, or two requests could wait for each other's bucket.
-    return sorted(buckets, key=lambda bucket: bucket.id)
 
 
 def _array(elements: Iterable[str]) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from shared.kit.turns import resting
+from shared.kit.waiting import pause
 from shared.providers.breaker import Breakers, Permit
 from shared.providers.classify import is_out_of_quota
 from shared.providers.deadline import Deadline
@@ -94,8 +93,7 @@ class _Attempts(Generic[Result]):
                 wait_s = self._wait_before_retry(error, permit, number, is_last=is_last)
                 if wait_s is None:
                     return None
-                with resting():
-                    self.sleep(wait_s)
+                self.sleep(wait_s)
             else:
                 return result
         return None
@@ -185,7 +183,7 @@ def call_with_fallback(
     breakers: Breakers,
     *,
     rng: random.Random | None = None,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = pause,
 ) -> Delivery[Result]:
     """Return the first success of ``call(upstream, deadline)`` over ``upstreams`` in order.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import select
 import socket
 import ssl
@@ -11,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from shared.kit.turns import resting
+from shared.kit.waiting import elsewhere, until_ready
 from shared.providers.patience import OutOfPatienceError, Patience
 
 _LEAST_CONNECT_S = 0.05
@@ -27,9 +27,8 @@ class PatientSocket:
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
         self._socket = connected
-        self._readable, self._writable = select.poll(), select.poll()
-        self._readable.register(connected, select.POLLIN)
-        self._writable.register(connected, select.POLLOUT)
+        self._silence = select.poll()
+        self._silence.register(connected, select.POLLIN)
 
     def send(self, content: bytes, patience: Patience) -> None:
         """Send everything.
@@ -46,9 +45,9 @@ class PatientSocket:
             try:
                 left = left[self._socket.send(left) :]
             except (BlockingIOError, ssl.SSLWantWriteError):
-                _wait(self._writable, patience)
+                self._wait(patience, to_write=True)
             except ssl.SSLWantReadError:
-                _wait(self._readable, patience)
+                self._wait(patience)
 
     def receive(self, patience: Patience) -> bytes:
         """Return what comes next; nothing at the end.
@@ -63,13 +62,13 @@ class PatientSocket:
         while True:
             # What TLS has decrypted already makes no socket readable.
             if not (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
-                _wait(self._readable, patience)
+                self._wait(patience)
             try:
                 data = self._socket.recv(_MOST_AT_ONCE)
             except (BlockingIOError, ssl.SSLWantReadError):
                 continue
             except ssl.SSLWantWriteError:
-                _wait(self._writable, patience)
+                self._wait(patience, to_write=True)
                 continue
             if data:
                 patience.received = True
@@ -79,7 +78,7 @@ class PatientSocket:
 
     def is_silent(self) -> bool:
         """Whether an idle connection is as it was left: the peer neither said more nor went."""
-        return not self._readable.poll(0)
+        return not self._silence.poll(0)
 
     def shut_down(self) -> None:
         """End the connection for whoever reads or writes; the descriptor stays until ``close``."""
@@ -91,6 +90,10 @@ class PatientSocket:
         self.shut_down()
         self._socket.close()
 
+    def _wait(self, patience: Patience, *, to_write: bool = False) -> None:
+        if not until_ready(self._socket.fileno(), patience.left_s(), to_write=to_write):
+            raise OutOfPatienceError
+
 
 def connect(host: str, port: int, tls: ssl.SSLContext | None, patience: Patience) -> PatientSocket:
     """Resolve, connect and, with ``tls``, shake hands; every address is tried.
@@ -101,7 +104,7 @@ def connect(host: str, port: int, tls: ssl.SSLContext | None, patience: Patience
         If nobody is there, or not in time.
     """
     with resting():
-        return _connected(host, port, tls, patience)
+        return elsewhere(lambda: _connected(host, port, tls, patience))
 
 
 def _connected(
@@ -121,13 +124,6 @@ def _connected(
     except (OutOfPatienceError, OSError, ValueError) as error:
         connected.close()
         raise ConnectError(str(error)) from error
-
-
-def _wait(poll: select.poll, patience: Patience) -> None:
-    with resting():
-        is_ready = poll.poll(math.ceil(patience.left_s() * 1000))
-    if not is_ready:
-        raise OutOfPatienceError
 
 
 def _connect(host: str, port: int, patience: Patience) -> socket.socket:

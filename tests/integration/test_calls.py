@@ -82,8 +82,8 @@ def test_every_kind_of_value_arrives_in_a_row(engine: sa.Engine, ours: sa.Engine
 
 
 def test_what_is_no_value_of_a_column_is_not_written_as_text() -> None:
-    with pytest.raises(TypeError, match="set"):
-        as_json({"features": {1, 2}})
+    with pytest.raises(TypeError, match="object"):
+        as_json({"features": object()})
 
 
 def test_text_and_nothing_come_back_as_they_went(ours: sa.Engine) -> None:

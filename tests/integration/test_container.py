@@ -16,12 +16,15 @@ import pytest
 import sqlalchemy as sa
 import uvicorn
 
+from shared.db.tables import decisions
 from tests.fakes.lambda_client import LambdaClient
 from tests.fakes.streaming import DONE, delta, finish, pause, role, until
-from tests.fakes.upstream import FakeUpstream, send, stream
+from tests.fakes.upstream import FakeUpstream, answer, send, stream
 from tests.integration.conftest import ADMIN, process_with
+from tests.integration.gateway import Books
 
-CONNECTIONS, THREADS = 4, 24
+CONNECTIONS, THREADS = 8, 24
+TURNS = CONNECTIONS // 2  # of threads
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "x"}]}
 STREAM = {**CHAT, "stream": True}
 
@@ -32,6 +35,7 @@ def container(admin: LambdaClient, registry: list[str]) -> Iterator[str]:
     settings = {
         "DAVINCI_DATABASE_CONNECTIONS": str(CONNECTIONS),
         "DAVINCI_HTTP_THREADS": str(THREADS),
+        "DAVINCI_CREDENTIAL_TTL_S": "30",
     }
     with process_with(settings):
         from infra.local.asgi import create_service
@@ -47,6 +51,11 @@ def container(admin: LambdaClient, registry: list[str]) -> Iterator[str]:
             server.should_exit = True
             thread.join(10)
             listener.close()
+
+
+@pytest.fixture
+def books(engine: sa.Engine, registry: list[str]) -> Books:
+    return Books(engine)
 
 
 @pytest.fixture
@@ -101,6 +110,97 @@ def test_slow_providers_do_not_make_each_other_wait(
     assert [a.status_code for a in answers] == [200] * THREADS, [a.text for a in answers]
 
 
+def test_what_is_written_at_once_is_written_by_few_statements(
+    client: httpx.Client, upstream: FakeUpstream, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shared.db.driver import Connection
+
+    said: list[str] = []
+    send_to_database = Connection._exchange
+
+    def listen(self: Any, context: Any, *more: Any) -> None:
+        said.append(context.statement)
+        send_to_database(self, context, *more)
+
+    monkeypatch.setattr(Connection, "_exchange", listen)
+    together = threading.Barrier(THREADS, timeout=8)
+
+    def wait(handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
+        together.wait()
+        answer()(handler, request)
+
+    upstream.behaviours = {"small": wait, "large": wait}
+    with ThreadPoolExecutor(THREADS) as pool:
+        calls = [
+            pool.submit(client.post, "/v1/chat/completions", json=CHAT) for _ in range(THREADS)
+        ]
+        answers = [call.result() for call in calls]
+    assert [a.status_code for a in answers] == [200] * THREADS
+    assert sum("admit_and_record_decisions(" in text for text in said) < THREADS
+    assert sum("record_outcomes(" in text for text in said) < THREADS
+    assert len(books.rows(decisions)) == THREADS
+    books.assert_closed()
+
+
+def test_a_limit_is_exact_among_requests_that_are_written_at_once(
+    container: str, make_key: Callable[..., LambdaClient], books: Books
+) -> None:
+    token = make_key("chat", "read", rpm=11).token
+    headers = {"authorization": f"Bearer {token}"}
+    with (
+        httpx.Client(base_url=container, headers=headers, timeout=10, trust_env=False) as client,
+        ThreadPoolExecutor(THREADS) as pool,
+    ):
+        assert client.get("/v1/models").status_code == 200  # the process knows the key from now on
+        calls = [
+            pool.submit(client.post, "/v1/chat/completions", json=CHAT) for _ in range(THREADS)
+        ]
+        answers = [call.result() for call in calls]
+    admitted = [a for a in answers if a.status_code == 200]
+    assert len(admitted) == 10 and {a.status_code for a in answers} == {200, 429}
+    left = sorted(int(a.headers["x-ratelimit-remaining"]) for a in admitted)
+    assert left == list(range(10)), "each is told what was left after it"
+    assert len(books.rows(decisions)) == 10
+    books.assert_closed()
+
+
+def test_what_one_cannot_store_is_no_fault_of_those_that_are_written_with_it(
+    client: httpx.Client, books: Books
+) -> None:
+    half = json.dumps({**CHAT, "messages": [{"role": "user", "content": "\ud83d"}]})
+    bodies = [json.dumps(CHAT)] * THREADS
+    bodies[THREADS // 2] = half
+
+    def post(body: str) -> int:
+        headers = {"content-type": "application/json"}
+        return client.post("/v1/chat/completions", content=body, headers=headers).status_code
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        statuses = list(pool.map(post, bodies))
+    assert statuses.count(200) == THREADS - 1 and statuses[THREADS // 2] == 400
+    books.assert_closed()
+
+
+def test_a_large_request_has_a_thread_of_its_own(
+    client: httpx.Client, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from functions.gateway.chat import serve_chat
+
+    threads: list[str] = []
+
+    def listen(*request: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return serve_chat(*request)
+
+    monkeypatch.setattr("functions.gateway.routes.serve_chat", listen)
+    headers = {"content-type": "application/json"}
+    for content in (json.dumps(CHAT), json.dumps(CHAT) + " " * 66_000):
+        answered = client.post("/v1/chat/completions", content=content, headers=headers)
+        assert answered.status_code == 200, answered.text
+    assert [name.startswith("request") for name in threads] == [False, True]
+    books.assert_closed()
+
+
 def test_a_stream_passes_on_while_the_model_still_thinks(
     client: httpx.Client, upstream: FakeUpstream
 ) -> None:
@@ -148,19 +248,19 @@ def test_requests_that_wait_in_the_database_leave_room_for_others(
 
     with ThreadPoolExecutor(THREADS) as pool, engine.connect() as holder:
         holder.execute(sa.text("SELECT 1 FROM models WHERE id = 'test/small' FOR UPDATE"))
-        waiting = [pool.submit(change, n) for n in range(CONNECTIONS - 1)]
+        waiting = [pool.submit(change, n) for n in range(TURNS - 1)]
         deadline = time.monotonic() + 5
         blocked = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
         with engine.connect() as watcher:
-            while watcher.scalar(blocked) != CONNECTIONS - 1 and time.monotonic() < deadline:
+            while watcher.scalar(blocked) != TURNS - 1 and time.monotonic() < deadline:
                 watcher.rollback()
                 time.sleep(0.02)
-            assert watcher.scalar(blocked) == CONNECTIONS - 1
+            assert watcher.scalar(blocked) == TURNS - 1
         assert client.get("/api/models/test/large").status_code == 200
         assert not any(call.done() for call in waiting)
         holder.rollback()
-        assert [call.result() for call in waiting] == [200] * (CONNECTIONS - 1)
-    assert client.get("/api/models/test/small").json()["revision"] == CONNECTIONS
+        assert [call.result() for call in waiting] == [200] * (TURNS - 1)
+    assert client.get("/api/models/test/small").json()["revision"] == TURNS
 
 
 def test_more_requests_than_threads_wait_their_turn(client: httpx.Client) -> None:

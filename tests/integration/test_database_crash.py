@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from functions.gateway.outcomes import Decided, Ending, outcome_call
+from functions.gateway.outcomes import Decided, Ending, outcome_entry
+from functions.gateway.repository import outcomes_call
 from functions.models.service import register
 from functions.policies.service import ensure_presets
 from infra.local.migrate import upgrade
@@ -112,7 +113,7 @@ def test_a_decision_that_a_crash_took_gets_no_outcome(database: Crashing) -> Non
     assert database.count(decisions) == database.count(in_flight) == 1
     database.crash_and_start()
     assert database.count(decisions) == database.count(in_flight) == database.count(outbox) == 0
-    call = outcome_call(*ending_of(recorded), utc_now())
+    call = outcomes_call([outcome_entry(*ending_of(recorded), utc_now())])
     with pytest.raises(DatabaseUnavailableError):
         call.alone(database.engine)
     assert database.count(outcomes) == database.count(outbox) == 0
@@ -120,10 +121,10 @@ def test_a_decision_that_a_crash_took_gets_no_outcome(database: Crashing) -> Non
 
 def test_an_outcome_makes_its_decision_durable_too(database: Crashing) -> None:
     recorded = database.decide()
-    call = outcome_call(*ending_of(recorded), utc_now())
-    assert call.alone(database.engine) == ("true",)
+    call = outcomes_call([outcome_entry(*ending_of(recorded), utc_now())])
+    assert call.alone(database.engine) == (f"{{{recorded.id}}}",)
     database.crash_and_start()
     assert database.count(decisions) == database.count(outcomes) == 1
     assert database.count(outbox) == 2 and database.count(in_flight) == 0
-    assert call.alone(database.engine) == ("false",), "the first writer has won"
+    assert call.alone(database.engine) == ("{}",), "the first writer has won"
     assert database.count(outcomes) == 1 and database.count(outbox) == 2

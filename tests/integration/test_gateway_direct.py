@@ -79,8 +79,8 @@ def test_an_answer_in_one_piece_is_two_statements(
         patched.setattr(Connection, "_exchange", listen)
         served = client.post(PATH, {**CHAT, "model": "test/large"})
     assert served.status == 200 and served.headers["ratelimit"]
-    ours = [text for text in said if "_decision(" in text or "outcome(" in text]
-    assert len(ours) == 2 and "admit_and_record_decision" in ours[0]
+    ours = [text for text in said if "_decisions(" in text or "_outcomes(" in text]
+    assert len(ours) == 2 and "admit_and_record_decisions" in ours[0]
     assert not [text for text in said if "FROM admit_request" in text]
     books.assert_closed()
 

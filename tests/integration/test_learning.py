@@ -157,7 +157,7 @@ def _quantile_bounds(values: list[float], q: float) -> tuple[float, float]:
     return exact * 0.989, exact * 1.011
 
 
-def test_metrics_equal_a_recomputation_from_the_raw_log(  # noqa: C901, PLR0915  # one scene
+def test_metrics_equal_a_recomputation_from_the_raw_log(  # noqa: PLR0915  # one scene
     client: LambdaClient,
     admin: LambdaClient,
     upstream: FakeUpstream,

@@ -97,7 +97,7 @@ async def chat_completions(
         once.end_stream(relay.is_whole, relay.headers)
         wake_relay(settings)
 
-    # While this thread waits for the provider, only another one hears that the client has left.
+    # While this waits for the provider, only the host hears that the client has left.
     request.state.interrupt = relay.interrupt
     return EventStream(relay.events(), relay.headers, end)
 

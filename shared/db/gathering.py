@@ -45,10 +45,11 @@ class Gathering(Generic[Item, Result]):
         """
         if not is_shared():
             return self._alone(item)
-        place: _Place[Item, Result] = _Place(item, signal())
+        place: _Place[Item, Result] = _Place(item)
         self._queue.append(place)
         if self._is_writing:
-            self._wait_at(place)
+            place.turn = signal()
+            self._wait_at(place, place.turn)
         if not place.is_settled:
             self._lead()
         if place.error is not None:
@@ -61,10 +62,10 @@ class Gathering(Generic[Item, Result]):
         (result,) = self._write([item])
         return result
 
-    def _wait_at(self, place: _Place[Item, Result]) -> None:
+    def _wait_at(self, place: _Place[Item, Result], turn: Signal) -> None:
         """Wait until it is settled, or first in the queue with nobody writing."""
         try:
-            place.turn.wait()
+            turn.wait()
         except BaseException:
             if place in self._queue:
                 is_first = self._queue[0] is place
@@ -93,14 +94,14 @@ class Gathering(Generic[Item, Result]):
         finally:
             for place in group:
                 place.is_settled = True
-                place.turn.tell()
+                place.go_on()
             self._pass_on()
 
     def _pass_on(self) -> None:
         self._is_writing = bool(self._queue)
         if self._queue:
             self._queue[0].leads = True
-            self._queue[0].turn.tell()
+            self._queue[0].go_on()
 
 
 class _Place(Generic[Item, Result]):
@@ -108,8 +109,14 @@ class _Place(Generic[Item, Result]):
 
     __slots__ = ("error", "is_settled", "item", "leads", "results", "turn")
 
-    def __init__(self, item: Item, turn: Signal) -> None:
-        self.item, self.turn = item, turn
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.turn: Signal | None = None  # of those that wait
         self.results: list[Result] = []
         self.error: Exception | None = None
         self.is_settled = self.leads = False
+
+    def go_on(self) -> None:
+        """Let its request go on, if it waits."""
+        if self.turn is not None:
+            self.turn.tell()

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from pydantic_core import PydanticSerializationError, to_json
 from sqlalchemy.exc import DBAPIError
 
-from shared.db.engine import seated, translated_errors
+from shared.db.engine import seated, taken, translated_errors
 
 Row = tuple[str | None, ...]
 
@@ -77,7 +77,7 @@ _ENCODE = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
 
 def _connected(engine: sa.Engine) -> Any:
     try:
-        return engine.raw_connection()
+        return taken(engine.raw_connection, engine)
     except engine.dialect.loaded_dbapi.Error as error:
         raise _as_sqlalchemy_says(engine, error) from error
 

@@ -125,6 +125,8 @@ class Connection(Pg8000Connection):  # type: ignore[misc]  # pg8000 has no types
 
     def handle_messages(self, context: Any) -> None:
         """Take the answer to one statement, as pg8000 does, for a third of its time."""
+        if is_shared() and not until_ready(self._usock.fileno(), self._usock.gettimeout()):
+            raise InterfaceError("network error") from TimeoutError()
         read, code = self._sock.read, b""
         try:
             while code != READY_FOR_QUERY:
@@ -151,8 +153,6 @@ class Connection(Pg8000Connection):  # type: ignore[misc]  # pg8000 has no types
         except OSError as error:
             # SQLAlchemy knows a broken connection by these words of pg8000.
             raise InterfaceError("network error") from error
-        if is_shared() and not until_ready(self._usock.fileno(), self._usock.gettimeout()):
-            raise InterfaceError("network error") from TimeoutError()
         self.handle_messages(context)
 
     def _parse_and_bind(self, statement: str, params: Sequence[str | None]) -> bytes:

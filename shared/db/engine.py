@@ -9,10 +9,10 @@ driver's connection, which sends nothing).
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -20,7 +20,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from shared.config import Settings, get_settings
 from shared.errors import DatabaseUnavailableError, InvalidInputError
-from shared.kit.waiting import Seats, is_shared
+from shared.kit.waiting import Seats, elsewhere, is_shared
+
+Taken = TypeVar("Taken")
 
 # PostgreSQL's classes of "not now": connection, resources, operator intervention, system error.
 _TRANSIENT_SQLSTATES = ("08", "53", "57", "58")
@@ -54,7 +56,7 @@ def create_engine(settings: Settings) -> sa.Engine:
 def _connect(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> Any:
     from shared.db.driver import connect
 
-    return connect(**parameters)
+    return elsewhere(lambda: connect(**parameters))
 
 
 def _ping_sparingly(dialect: Any, trusted_idle_s: float) -> None:
@@ -84,10 +86,19 @@ def get_engine() -> sa.Engine:
     return create_engine(get_settings())
 
 
+def taken(take: Callable[[], Taken], engine: sa.Engine) -> Taken:
+    """Return what ``take`` takes from the engine's pool. Where none is left, waiting for one would
+    hold up everybody who shares this thread, those included who would give one back.
+    """
+    if is_shared() and engine.pool.checkedout() >= engine.pool.size():  # type: ignore[attr-defined]
+        return elsewhere(take)
+    return take()
+
+
 @contextmanager
 def seated(engine: sa.Engine) -> Iterator[None]:
-    """Be sure that a connection is free. Requests that share a thread have half of the pool's, as
-    waiting for another thread to give one back would hold up all of them.
+    """Wait for a turn at the database. Requests that share a thread have half of the pool's
+    connections.
     """
     if not is_shared():
         yield
@@ -110,7 +121,10 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     DatabaseUnavailableError
         If the database cannot be reached, breaks off or has no room.
     """
-    with seated(engine), translated_errors(), engine.begin() as connection:
+    with (
+        seated(engine), translated_errors(),
+        taken(engine.connect, engine) as connection, connection.begin(),
+    ):  # fmt: skip
         yield connection
 
 
@@ -119,7 +133,7 @@ def single_statement(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Open a connection on which every statement is its own transaction: one round trip less
     at both ends. For hot paths whose whole write is one statement.
     """
-    with seated(engine), translated_errors(), engine.connect() as connection:
+    with seated(engine), translated_errors(), taken(engine.connect, engine) as connection:
         driver: Any = connection.connection.dbapi_connection
         driver.autocommit = True
         try:

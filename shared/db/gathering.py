@@ -81,12 +81,10 @@ class Gathering(Generic[Item, Result]):
         try:
             for place, result in zip(group, self._write([p.item for p in group]), strict=True):
                 place.results = [result]
-        except (DBAPIError, InvalidInputError) as error:
-            if len(group) == 1:
-                group[0].error = error
-        except Exception as error:  # noqa: BLE001 - everybody's
-            for place in group:
-                place.error = error
+        except Exception as error:  # noqa: BLE001  # each request's own to handle
+            if len(group) == 1 or not _is_one_items(error):
+                for place in group:
+                    place.error = error
         except BaseException:
             for place in group:
                 place.error = DatabaseUnavailableError()
@@ -102,6 +100,14 @@ class Gathering(Generic[Item, Result]):
         if self._queue:
             self._queue[0].leads = True
             self._queue[0].go_on()
+
+
+def _is_one_items(error: Exception) -> bool:
+    """Whether the database has answered: it stands, so the others may fare better."""
+    said = error.__cause__ if isinstance(error, DatabaseUnavailableError) else error
+    if isinstance(said, DBAPIError):
+        return not said.connection_invalidated
+    return isinstance(said, InvalidInputError)
 
 
 class _Place(Generic[Item, Result]):

@@ -73,6 +73,15 @@ def test_input_that_cannot_be_stored_is_its_own_requests_fault() -> None:
     assert table.statements == [[0], [1, 2], [1], [2]]
 
 
+def test_a_database_that_refuses_one_of_them_is_asked_for_each() -> None:
+    table = Table()
+    table.error = DatabaseUnavailableError()
+    table.error.__cause__ = DBAPIError("insert", None, Exception("the decision is gone"))
+    found = share_now(*(table.writing(n) for n in range(3)))
+    assert all(isinstance(each, DatabaseUnavailableError) for each in found)
+    assert table.statements == [[0], [1, 2], [1], [2]]
+
+
 def test_a_database_that_is_not_there_is_not_asked_by_each() -> None:
     table = Table()
     table.error = DatabaseUnavailableError()

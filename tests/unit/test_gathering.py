@@ -24,10 +24,13 @@ class Table:
         self.rows: list[int] = []
         self.seconds = seconds
         self.error: BaseException | None = None
+        self.meanwhile: Callable[[], object] = lambda: None
         self.gathering: Gathering[int, str] = Gathering(self.write)
 
     def write(self, items: Sequence[int]) -> list[str]:
         self.statements.append(list(items))
+        pause(self.seconds)
+        self.meanwhile()
         pause(self.seconds)
         if self.error is not None:
             raise self.error
@@ -90,21 +93,27 @@ def test_a_database_that_is_not_there_is_not_asked_by_each() -> None:
     assert len(table.statements) == 2
 
 
-def cancelled(table: Table, victim: int, after_s: float, n: int = 4) -> list[object]:
+def cancelled(table: Table, victim: int, at_statement: int) -> list[object]:
+    """Write four items, ending one's request in the middle of a statement."""
+    tasks: list[asyncio.Task[list[str | BaseException]]] = []
+
+    def meanwhile() -> None:
+        if len(table.statements) == at_statement:
+            tasks[victim].cancel()
+
     async def scene() -> list[object]:
-        tasks = [asyncio.create_task(share(table.writing(k))) for k in range(n)]
-        await asyncio.sleep(after_s)
-        tasks[victim].cancel()
+        tasks.extend(asyncio.create_task(share(table.writing(k))) for k in range(4))
         done = asyncio.gather(*tasks, return_exceptions=True)
         found = await asyncio.wait_for(done, 5.0)
         return [each[0] if isinstance(each, list) else each for each in found]
 
+    table.meanwhile = meanwhile
     return asyncio.run(scene())
 
 
 def test_a_request_that_ends_in_the_queue_leaves_its_place() -> None:
-    table = Table(0.05)
-    found = cancelled(table, victim=2, after_s=0.01)
+    table = Table()
+    found = cancelled(table, victim=2, at_statement=1)
     assert found[:2] == ["row 0", "row 1"] and found[3] == "row 3"
     assert isinstance(found[2], asyncio.CancelledError)
     assert table.statements == [[0], [1, 3]]
@@ -112,11 +121,12 @@ def test_a_request_that_ends_in_the_queue_leaves_its_place() -> None:
 
 
 def test_a_request_that_ends_while_it_writes_for_others_leaves_nobody_waiting() -> None:
-    table = Table(0.05)
-    found = cancelled(table, victim=1, after_s=0.075)
+    table = Table()
+    found = cancelled(table, victim=1, at_statement=2)
     assert found[0] == "row 0" and isinstance(found[1], asyncio.CancelledError)
     # Nobody knows whether it was written.
     assert all(isinstance(each, DatabaseUnavailableError) for each in found[2:])
+    assert table.statements == [[0], [1, 2, 3]]
     assert share_now(table.writing(8)) == ["row 8"]
 
 

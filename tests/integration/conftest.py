@@ -50,6 +50,7 @@ def process_with(values: Mapping[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     _start_over()
+    _make_engine()
     yield
     for name, value in before.items():
         if value is None:
@@ -57,6 +58,15 @@ def process_with(values: Mapping[str, str]) -> Iterator[None]:
         else:
             os.environ[name] = value
     _start_over()
+
+
+def _make_engine() -> None:
+    """Make the process's engine now: threads that are the first to want it would make several, and
+    all but one are left with their connections open.
+    """
+    from shared.db.engine import get_engine
+
+    get_engine()
 
 
 def _start_over() -> None:
@@ -99,6 +109,12 @@ def api(environment: dict[str, str], clean_database: None) -> LambdaClient:
 def many_connections(environment: dict[str, str]) -> Iterator[None]:
     """A process with a pool for threads, as in a container; Lambda's holds one connection."""
     with process_with({"DAVINCI_DATABASE_CONNECTIONS": "16"}):
+        from shared.decisions.process import get_world_cache
+        from shared.providers.client import get_client
+
+        # One each for all threads, as a host that has threads makes them at its start.
+        get_world_cache()
+        get_client()
         yield
 
 

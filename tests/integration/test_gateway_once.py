@@ -9,7 +9,6 @@ import pytest
 import sqlalchemy as sa
 
 from shared.db.tables import decisions
-from shared.providers.client import get_client
 from tests.fakes.lambda_client import LambdaClient
 from tests.fakes.streaming import DONE, delta, finish, finish_connection, role
 from tests.fakes.threads import at_once
@@ -80,7 +79,6 @@ def test_what_failed_may_be_sent_again(
 def test_of_many_at_once_one_is_served(
     client: LambdaClient, upstream: FakeUpstream, books: Books, many_connections: None
 ) -> None:
-    get_client()  # one for all, as a host that has threads makes it at its start
     go, told, lock = threading.Event(), [0], threading.Lock()
 
     def wait(handler: Any, request: Any) -> None:

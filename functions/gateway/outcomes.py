@@ -16,7 +16,6 @@ import sqlalchemy as sa
 
 from functions.gateway import repository
 from functions.gateway.admission import Serving, correct_tokens
-from functions.gateway.repository import outcomes_call
 from shared.db.engine import transaction
 from shared.db.gathering import Gathering
 from shared.errors import DatabaseUnavailableError
@@ -104,7 +103,7 @@ class Ledger:
             _outcomes_at(self.engine).write(entry)
         else:
             with transaction(self.engine) as connection:
-                outcomes_call([entry]).within(connection)
+                repository.outcomes_call([entry]).within(connection)
                 settle(connection, recorded.id, ending.cost_nusd or 0)
         try:
             used = ending.tokens_in + ending.tokens_out
@@ -117,7 +116,7 @@ class Ledger:
 @lru_cache(maxsize=1)
 def _outcomes_at(engine: sa.Engine) -> Gathering[str, None]:
     def write(entries: Sequence[str]) -> list[None]:
-        outcomes_call(entries).alone(engine)
+        repository.outcomes_call(entries).alone(engine)
         return [None] * len(entries)
 
     return Gathering(write)

@@ -11,7 +11,7 @@ from shared.db.calls import Call, as_json
 from shared.db.rows import AnyRow
 from shared.db.tables import decisions, in_flight, models
 
-# A function of the database (migration 0005).
+# A function of the database (migration 0006).
 _RECORD_OUTCOMES = "SELECT record_outcomes(CAST(%s AS jsonb))::text"
 
 

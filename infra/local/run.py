@@ -141,12 +141,15 @@ async def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _announce(url: str, password: str, home: Home, *, is_new: bool) -> None:
-    kept = f"(kept in {home.admin_password_file})" if home.admin_password_file.exists() else ""
+    notes = ["generated now"] if is_new else []
+    if home.admin_password_file.exists():
+        notes.append(f"kept in {home.admin_password_file}")
+    note = f"({', '.join(notes)})" if notes else ""
     _say(
         f"""
 Da Vinci     {url}            dashboard, API under /api, OpenAI-compatible under /v1
 Log in       {ADMIN_EMAIL}
-Password     {password} {"generated now, " if is_new else ""}{kept}
+Password     {password} {note}
 Docs         {url}/docs
 Stop         Ctrl-C
 """

@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-class _Visitor(greenlet):  # type: ignore[misc]
-    """The greenlet of one request."""
-
-
 class Together:
     """ASGI middleware: POSTs to ``paths`` run here, all others in ``otherwise``.
 
@@ -80,7 +76,8 @@ class Together:
     # How requests here wait (``shared.kit.waiting.Waiter``) ------------------------------------
 
     def is_here(self) -> bool:
-        return isinstance(getcurrent(), _Visitor)
+        # The loop itself runs in its thread's first greenlet, which nobody has made.
+        return getcurrent().parent is not None
 
     def until_ready(self, descriptor: int, timeout_s: float | None, *, to_write: bool) -> bool:
         loop = asyncio.get_running_loop()
@@ -155,7 +152,7 @@ class _Visit:
 
 async def _in_greenlet(work: Awaitable[None]) -> None:
     """Run ``work`` in a greenlet of its own; await here whatever it waits for."""
-    visitor = _Visitor(_drive)
+    visitor = greenlet(_drive)
     visitor.gr_context = contextvars.copy_context()
     wanted = visitor.switch(work.__await__())
     while not visitor.dead:

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -90,9 +90,13 @@ def taken(take: Callable[[], Taken], engine: sa.Engine) -> Taken:
     """Return what ``take`` takes from the engine's pool. Where none is left, waiting for one would
     hold up everybody who shares this thread, those included who would give one back.
     """
-    if is_shared() and engine.pool.checkedout() >= engine.pool.size():  # type: ignore[attr-defined]
+    if is_shared() and (pool := _pool_of(engine)).checkedout() >= pool.size():
         return elsewhere(take)
     return take()
+
+
+def _pool_of(engine: sa.Engine) -> sa.QueuePool:
+    return cast("sa.QueuePool", engine.pool)
 
 
 @contextmanager
@@ -109,7 +113,7 @@ def seated(engine: sa.Engine) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _seats_at(engine: sa.Engine) -> Seats:
-    return Seats(max(1, engine.pool.size() // 2))  # type: ignore[attr-defined]
+    return Seats(max(1, _pool_of(engine).size() // 2))
 
 
 @contextmanager

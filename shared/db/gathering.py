@@ -81,11 +81,11 @@ class Gathering(Generic[Item, Result]):
         try:
             for place, result in zip(group, self._write([p.item for p in group]), strict=True):
                 place.results = [result]
-        except Exception as error:  # noqa: BLE001  # each request's own to handle
+        except (DBAPIError, InvalidInputError, DatabaseUnavailableError) as error:
             if len(group) == 1 or not _is_one_items(error):
                 for place in group:
                     place.error = error
-        except BaseException:
+        except BaseException:  # this request's alone; the others know only that nothing is known
             for place in group:
                 place.error = DatabaseUnavailableError()
             raise

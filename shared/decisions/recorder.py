@@ -37,7 +37,7 @@ _SESSION_MEMORY = timedelta(hours=1)
 _ASK_AGAIN_S = 5
 _CANDIDATE = tuple(field.name for field in fields(Candidate))
 _facts_of = attrgetter(*_CANDIDATE)
-# Functions of the database (migration 0005).
+# Functions of the database (migration 0006).
 _RECORD = "SELECT record_decisions(CAST(%s AS jsonb))::text"
 _ADMIT_AND_RECORD = (
     "SELECT backlogs_ns::text, admitted::text FROM admit_and_record_decisions("
@@ -173,6 +173,8 @@ def record_decisions(connection: sa.Connection, made: Sequence[Recorded]) -> Non
     """Write decisions that nobody serves, and their events, in one statement; any open transaction
     is joined.
     """
+    if not made:
+        return
     Call(_RECORD, (as_json([_entry(recorded, None) for recorded in made]),)).within(connection)
 
 

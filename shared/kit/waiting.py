@@ -48,24 +48,29 @@ class Signal(Protocol):
         """Let the other one go on. Telling it twice is telling it once."""
 
 
-_waiter: Waiter | None = None
+class _Host:
+    waiter: Waiter | None = None
 
 
 def install(waiter: Waiter) -> None:
     """Let the requests that ``waiter`` knows wait in its way, from now on in this process."""
-    global _waiter  # noqa: PLW0603  # one process has one host
-    _waiter = waiter
+    _Host.waiter = waiter
 
 
 def is_shared() -> bool:
     """Return whether others wait for this thread, too: nothing may block it."""
-    return _waiter is not None and _waiter.is_here()
+    return _here() is not None
+
+
+def _here() -> Waiter | None:
+    waiter = _Host.waiter
+    return waiter if waiter is not None and waiter.is_here() else None
 
 
 def until_ready(descriptor: int, timeout_s: float | None, *, to_write: bool = False) -> bool:
     """Wait until a socket can be read (or written to); return whether it can, in time."""
-    if _waiter is not None and _waiter.is_here():
-        return _waiter.until_ready(descriptor, timeout_s, to_write=to_write)
+    if (waiter := _here()) is not None:
+        return waiter.until_ready(descriptor, timeout_s, to_write=to_write)
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT if to_write else select.POLLIN)
     with resting():
@@ -74,8 +79,8 @@ def until_ready(descriptor: int, timeout_s: float | None, *, to_write: bool = Fa
 
 def pause(seconds: float) -> None:
     """Wait for so long."""
-    if _waiter is not None and _waiter.is_here():
-        _waiter.pause(seconds)
+    if (waiter := _here()) is not None:
+        waiter.pause(seconds)
     else:
         with resting():
             time.sleep(seconds)
@@ -83,16 +88,16 @@ def pause(seconds: float) -> None:
 
 def elsewhere(work: Callable[[], Result]) -> Result:
     """Return the result of ``work``, which may block."""
-    if _waiter is not None and _waiter.is_here():
-        return _waiter.elsewhere(work)
-    return work()
+    waiter = _here()
+    return work() if waiter is None else waiter.elsewhere(work)
 
 
 def signal() -> Signal:
     """Return a new signal. Only where ``is_shared``."""
-    if _waiter is None:
+    waiter = _here()
+    if waiter is None:
         raise RuntimeError("nobody here shares a thread")
-    return _waiter.signal()
+    return waiter.signal()
 
 
 class Seats:

@@ -41,7 +41,7 @@ def seen(running: Gateway) -> dict[str, Any]:
     done = subprocess.run(
         [str(PYTHON), str(script), running.base_url, running.key, MODEL, "acme/embedder"],
         env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"},
-        capture_output=True, text=True, timeout=50, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

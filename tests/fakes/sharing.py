@@ -17,7 +17,9 @@ async def _none(_scope: Any, _receive: Any, _send: Any) -> None:
     raise AssertionError("nothing here runs in threads")
 
 
-async def share(*works: Callable[[], Result]) -> list[Result | BaseException]:
+async def share(
+    *works: Callable[[], Result], at_once: int | None = None
+) -> list[Result | BaseException]:
     """Run ``works`` in greenlets of this loop, begun in this order; return results or errors."""
     found: list[Any] = [None] * len(works)
 
@@ -25,7 +27,7 @@ async def share(*works: Callable[[], Result]) -> list[Result | BaseException]:
         place = scope["place"]
         found[place] = works[place]()
 
-    together = Together(application, _none, [PATH], at_once=len(works))
+    together = Together(application, _none, [PATH], at_once=at_once or len(works))
     install(together)
     outcomes = await asyncio.gather(
         *(_begin(together, place) for place in range(len(works))), return_exceptions=True

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from shared.db.tables import metadata
 from shared.events.bus import Entry
 from tests.fakes.lambda_client import LambdaClient
+from tests.fakes.tcp_proxy import TcpProxy
 from tests.fakes.upstream import FakeUpstream
 
 ADMIN = ("admin@davinci.local", "correct horse battery staple")
@@ -141,6 +143,30 @@ def make_key(admin: LambdaClient) -> Callable[..., LambdaClient]:
         return admin.with_token(answer.json()["secret"])
 
     return make
+
+
+@pytest.fixture
+def proxy(database_url: str) -> Iterator[TcpProxy]:
+    """A proxy before the tests' database."""
+    (path,) = parse_qs(urlsplit(database_url).query)["unix_sock"]
+    with TcpProxy(path).running() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements with values that the functions make, as they make them."""
+    from shared.db.driver import Connection
+
+    said: list[str] = []
+    send = Connection._exchange
+
+    def listen(self: Any, context: Any, *more: Any) -> None:
+        said.append(context.statement)
+        send(self, context, *more)
+
+    monkeypatch.setattr(Connection, "_exchange", listen)
+    return said
 
 
 class TakesAll:

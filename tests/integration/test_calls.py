@@ -7,7 +7,6 @@ import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import pytest
@@ -22,13 +21,6 @@ from tests.fakes.tcp_proxy import TcpProxy
 
 _ID = UUID("019ab3c4-d5e6-7f80-91a2-b3c4d5e6f708")
 ECHO = "SELECT CAST(%s AS text), CAST(%s AS text)"
-
-
-@pytest.fixture
-def proxy(database_url: str) -> Iterator[TcpProxy]:
-    (path,) = parse_qs(urlsplit(database_url).query)["unix_sock"]
-    with TcpProxy(path).running() as proxy:
-        yield proxy
 
 
 @pytest.fixture

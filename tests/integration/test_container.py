@@ -111,18 +111,8 @@ def test_slow_providers_do_not_make_each_other_wait(
 
 
 def test_what_is_written_at_once_is_written_by_few_statements(
-    client: httpx.Client, upstream: FakeUpstream, books: Books, monkeypatch: pytest.MonkeyPatch
+    client: httpx.Client, upstream: FakeUpstream, books: Books, said: list[str]
 ) -> None:
-    from shared.db.driver import Connection
-
-    said: list[str] = []
-    send_to_database = Connection._exchange
-
-    def listen(self: Any, context: Any, *more: Any) -> None:
-        said.append(context.statement)
-        send_to_database(self, context, *more)
-
-    monkeypatch.setattr(Connection, "_exchange", listen)
     together = threading.Barrier(THREADS, timeout=8)
 
     def wait(handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import sqlalchemy as sa
@@ -35,13 +34,6 @@ def query(engine: sa.Engine) -> object:
 def transact(engine: sa.Engine) -> object:
     with transaction(engine) as connection:
         return tuple(connection.execute(sa.text("SELECT 'x'")).one())
-
-
-@pytest.fixture
-def proxy(database_url: str) -> Iterator[TcpProxy]:
-    (path,) = parse_qs(urlsplit(database_url).query)["unix_sock"]
-    with TcpProxy(path).running() as proxy:
-        yield proxy
 
 
 @pytest.fixture

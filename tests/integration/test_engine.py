@@ -7,7 +7,6 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import sqlalchemy as sa
@@ -21,13 +20,6 @@ from tests.fakes.upstream import FakeUpstream
 from tests.integration.conftest import process_with
 
 ONE = sa.text("SELECT 1")
-
-
-@pytest.fixture
-def proxy(database_url: str) -> Iterator[TcpProxy]:
-    (path,) = parse_qs(urlsplit(database_url).query)["unix_sock"]
-    with TcpProxy(path).running() as proxy:
-        yield proxy
 
 
 def url_of(proxy: TcpProxy) -> str:

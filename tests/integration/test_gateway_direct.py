@@ -63,21 +63,11 @@ def charged(engine: sa.Engine) -> int:
 
 
 def test_an_answer_in_one_piece_is_two_statements(
-    client: LambdaClient, books: Books, monkeypatch: pytest.MonkeyPatch
+    client: LambdaClient, books: Books, said: list[str]
 ) -> None:
-    from shared.db.driver import Connection
-
-    said: list[str] = []
-    send = Connection._exchange
-
-    def listen(self: Any, context: Any, *more: Any) -> None:
-        said.append(context.statement)
-        send(self, context, *more)
-
     assert client.post(PATH, CHAT).status == 200
-    with monkeypatch.context() as patched:
-        patched.setattr(Connection, "_exchange", listen)
-        served = client.post(PATH, {**CHAT, "model": "test/large"})
+    said.clear()
+    served = client.post(PATH, {**CHAT, "model": "test/large"})
     assert served.status == 200 and served.headers["ratelimit"]
     ours = [text for text in said if "_decisions(" in text or "_outcomes(" in text]
     assert len(ours) == 2 and "admit_and_record_decisions" in ours[0]

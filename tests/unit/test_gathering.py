@@ -68,20 +68,17 @@ def test_what_fails_for_one_ones_reason_is_written_by_each() -> None:
     assert sorted(table.rows) == [0, 1, 3]
 
 
-def test_input_that_cannot_be_stored_is_its_own_requests_fault() -> None:
-    table = Table()
-    table.error = InvalidInputError("a NUL")
-    found = share_now(*(table.writing(n) for n in range(3)))
-    assert all(isinstance(each, InvalidInputError) for each in found)
-    assert table.statements == [[0], [1, 2], [1], [2]]
+def refused_by_the_database() -> Exception:
+    error = DatabaseUnavailableError()
+    error.__cause__ = DBAPIError("insert", None, Exception("the decision is gone"))
+    return error
 
 
-def test_a_database_that_refuses_one_of_them_is_asked_for_each() -> None:
+@pytest.mark.parametrize("error", [InvalidInputError("a NUL"), refused_by_the_database()])
+def test_what_may_be_one_ones_fault_is_asked_of_each(error: Exception) -> None:
     table = Table()
-    table.error = DatabaseUnavailableError()
-    table.error.__cause__ = DBAPIError("insert", None, Exception("the decision is gone"))
-    found = share_now(*(table.writing(n) for n in range(3)))
-    assert all(isinstance(each, DatabaseUnavailableError) for each in found)
+    table.error = error
+    assert share_now(*(table.writing(n) for n in range(3))) == [error] * 3
     assert table.statements == [[0], [1, 2], [1], [2]]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.kit.waiting import Seats, elsewhere, is_shared, pause, signal, until_ready
+from shared.kit.waiting import Seats, Signal, elsewhere, is_shared, pause, signal, until_ready
 from tests.fakes.sharing import share, share_now
 
 WAIT_S = 5.0
@@ -95,6 +95,19 @@ def test_each_has_its_own_context() -> None:
     assert mine.get() == 0
 
 
+def test_more_requests_than_are_served_at_once_wait_their_turn() -> None:
+    begun, most = [0], [0]
+
+    def work() -> None:
+        begun[0] += 1
+        most[0] = max(most[0], begun[0])
+        pause(0.001)
+        begun[0] -= 1
+
+    assert asyncio.run(share(*[work] * 9, at_once=3)) == [None] * 9
+    assert most == [3]
+
+
 class TestSeats:
     def test_no_more_than_so_many_and_first_come_first_served(self) -> None:
         seats, told, seated = Seats(2), [], [0, 0]
@@ -142,7 +155,7 @@ class TestSeats:
 
 def test_a_signal_is_told_once_and_for_all() -> None:
     told: list[str] = []
-    signals: list[object] = []
+    signals: list[Signal] = []
 
     def waits() -> None:
         mine = signal()
@@ -153,8 +166,8 @@ def test_a_signal_is_told_once_and_for_all() -> None:
 
     def tells() -> None:
         told.append("tells")
-        signals[0].tell()  # type: ignore[attr-defined]
-        signals[0].tell()  # type: ignore[attr-defined]
+        signals[0].tell()
+        signals[0].tell()
 
     assert share_now(waits, tells) == [None, None]
     assert told == ["tells", "goes on"]

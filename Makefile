@@ -29,8 +29,9 @@ test-unit: .venv/.installed ## Only what needs no server
 	$(PY) -m pytest tests/unit tests/property tests/architecture
 
 .PHONY: fuzz
-fuzz: setup ## Fuzz the whole API by its document: 100 examples an operation, 4 seeds (about 5 minutes)
+fuzz: setup ## Seek what no test has: the API by its document, 100 examples an operation, 5 seeds; properties
 	DAVINCI_FUZZ_EXAMPLES=100 $(PY) -m pytest tests/contract/test_schemathesis.py -n 2 --dist load -rP
+	DAVINCI_FUZZ_EXAMPLES=100 $(PY) -m pytest tests/property -n 2
 
 .PHONY: check
 check: setup web/node_modules/.stamp infra/lint/node_modules/.stamp .tools/sam/.stamp ## Lint, formats, types, imports, templates, generated files

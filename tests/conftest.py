@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, settings
 from infra.local.migrate import upgrade
 from infra.local.postgres import EmbeddedPostgres
 
-# A busy machine is no fault of the code: how long an example takes fails no test.
+# A busy machine is no fault of the code: how long an example takes fails no test. The examples are
+# the same in every run, so that what is refused is what was changed; ``make fuzz`` seeks new ones.
 settings.register_profile(
-    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
-)
+    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True,
+    derandomize="DAVINCI_FUZZ_EXAMPLES" not in os.environ,
+)  # fmt: skip
 settings.load_profile("untimed")
 
 

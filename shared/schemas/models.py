@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from ipaddress import IPv6Address
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, field_validator
@@ -17,13 +18,19 @@ LatencySource = Literal["measured", "reported"]
 Price = Annotated[
     float, Field(ge=0, le=1e6, description="USD per million tokens.", examples=[0.15])
 ]
+_LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_URL_PATTERN = (
+    rf"^https?://({_LABEL}(\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\])(:{_PORT})?"
+    r'([/?][!-"$-~]*)?$'
+)
 BaseUrl = Annotated[
     str,
     Field(
         max_length=512,
-        description="http(s)://host[:port]/path in ASCII, without credentials.",
+        description="http(s)://host[:port]/path in ASCII, without credentials or fragment.",
         examples=["https://api.openai.com/v1"],
-        json_schema_extra={"pattern": "^https?://[!-?A-~]+$"},
+        json_schema_extra={"pattern": _URL_PATTERN},
     ),
 ]
 
@@ -57,9 +64,17 @@ SecretRef = Annotated[
 def _check_url(url: str | None) -> str | None:
     if url is None:
         return None
-    scheme, _, rest = url.partition("://")
-    if scheme not in {"http", "https"} or not re.fullmatch("[!-?A-~]+", rest):
-        raise ValueError("use http(s)://host[:port]/path without credentials")
+    if not re.fullmatch(_URL_PATTERN, url):
+        raise ValueError(
+            "use http(s)://host[:port]/path with a host's name or an IPv6 address in brackets, "
+            "a port up to 65535, and neither credentials nor a fragment"
+        )
+    host = url.partition("://")[2]
+    if host.startswith("["):
+        try:
+            IPv6Address(host[1 : host.index("]")])
+        except ValueError:
+            raise ValueError("what is in brackets is not an IPv6 address") from None
     return url.rstrip("/")
 
 

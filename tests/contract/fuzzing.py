@@ -30,6 +30,7 @@ BEYOND_SCHEMAS = re.compile(
     r"|^from must be before to$|^it is in the past$"
     r"|no address holds a NUL character$"
     r"|^An anchor is a number and a hash"
+    r"|what is in brackets is not an IPv6 address"
 )
 UNKNOWN_HEADER = "x-schemathesis-unknown-property"
 PHASES = ("examples", "coverage", "fuzzing", "stateful")

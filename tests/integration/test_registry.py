@@ -142,6 +142,35 @@ class TestModels:
         assert refused.status == 422, refused.body
         assert pointers(refused) == [pointer]
 
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://[", "https://[::1", "https://[zz]/v1", "https://[1.2.3.4]", "https://",
+            "https://:443/v1", "https://host:65536/v1", "https://host:0", "https://host:port/v1",
+            "https://a..b/v1", f"https://{'a' * 64}/v1", "https://user:key@host/v1",
+            "https://host/v1#part", "https://host\\v1", "https://h\u00f6st/v1", "ftp://host/v1",
+            "//host/v1", "https://host/v1\n",
+        ],
+    )  # fmt: skip
+    def test_an_address_that_cannot_be_called_is_refused(
+        self, admin: LambdaClient, url: str
+    ) -> None:
+        refused = admin.post("/api/models", {**MODEL, "base_url": url})
+        assert refused.status == 422, refused.body
+        assert pointers(refused) == ["#/base_url"]
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://[::1]:8000/v1", "https://localhost", "https://host:65535/v1",
+            "https://eu.host.example./v1?api-version=1", "http://my_service:80/a@b/v1",
+        ],
+    )  # fmt: skip
+    def test_an_address_that_can_be_called_is_kept(self, admin: LambdaClient, url: str) -> None:
+        made = admin.post("/api/models", {**MODEL, "base_url": url})
+        assert made.status == 201, made.body
+        assert made.json()["base_url"] == url
+
     def test_what_must_be_there_cannot_be_removed(self, admin: LambdaClient) -> None:
         admin.post("/api/models", MODEL)
         nulls = {"base_url": None, "enabled": None, "region": None}

@@ -16,7 +16,7 @@ from shared.web.callers import authorize
 from shared.web.direct import Direct, DirectRoute
 from shared.web.routing import Route
 
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 
 
 def create_app(title: str, *routers: APIRouter) -> FastAPI:

@@ -1816,7 +1816,7 @@ export interface components {
         /** @description Register one served model: endpoint, upstream name, price, limits. */
         ModelCreate: {
             /**
-             * @description http(s)://host[:port]/path in ASCII, without credentials.
+             * @description http(s)://host[:port]/path in ASCII, without credentials or fragment.
              * @example https://api.openai.com/v1
              */
             base_url: string;
@@ -1886,7 +1886,7 @@ export interface components {
         /** @description What to change; members left out stay. */
         ModelUpdate: {
             /**
-             * @description http(s)://host[:port]/path in ASCII, without credentials.
+             * @description http(s)://host[:port]/path in ASCII, without credentials or fragment.
              * @example https://api.openai.com/v1
              */
             base_url?: string;

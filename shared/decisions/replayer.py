@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -59,7 +58,7 @@ def _differences(row: AnyRow, recomputed: Decision) -> list[str]:
         for name in _COMPARED
         if getattr(row, name) != getattr(recomputed, name)
     ]
-    again = {c.model: _plain(asdict(c)) for c in recomputed.candidates}
+    again = {c.model: _plain(c._asdict()) for c in recomputed.candidates}
     return found + [
         f"candidate {stored['model']} differs"
         for stored in row.candidates

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, TypeVar
 
-from shared.routing.features import FloatArray
+from shared.routing.arrays import FloatArray
 
 Number = TypeVar("Number", float, FloatArray)
 

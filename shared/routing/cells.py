@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from shared.routing import moments as mo
-from shared.routing.features import FloatArray
+from shared.routing.arrays import FloatArray
 from shared.routing.shrinkage import effects
 from shared.routing.slopes import LEAST_VARIANCE
 from shared.routing.sums import Key, Sums

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from shared.routing.arrays import FloatArray
 from shared.routing.caution import curiosity, guard_deviations
 from shared.routing.eligibility import (
     NoEligibleModelError,
@@ -25,7 +26,6 @@ from shared.routing.explain import Option, margin_between, why_sentence
 from shared.routing.features import (
     FEATURES_VERSION,
     N_TEXT_FEATURES,
-    FloatArray,
     text_features,
     with_level_and_time,
 )
@@ -128,7 +128,7 @@ def _decide(
         raise ValueError(f"tokens_in must not be negative, got {context.tokens_in}")
     level, confidence, source = choose_level(context, snapshot.policy, text_part)
     policy = snapshot.policy.levels[level]
-    features = tuple(with_level_and_time(text_part, level, now).tolist())
+    features = with_level_and_time(text_part, level, now)
 
     scored, removed = _predict_eligible(context, snapshot, policy, level, features)
     if not scored:
@@ -168,7 +168,7 @@ def _decide(
         explored=chosen != best,
         candidates=_candidates(snapshot.models, scored, probabilities, removed),
         fallbacks=_fallbacks(policy, scored, order, chosen),
-        features=features,
+        features=tuple(features.tolist()),
         why=why_sentence(
             options[chosen],
             options[best],
@@ -191,7 +191,7 @@ def _predict_eligible(
     snapshot: Snapshot,
     policy: LevelPolicy,
     level: Level,
-    features: tuple[float, ...],
+    features: FloatArray,
 ) -> tuple[list[_Scored], dict[str, tuple[Removal, ...]]]:
     """Remove, predict, remove by prediction; the survivors with their utility."""
     removed: dict[str, tuple[Removal, ...]] = {}
@@ -344,17 +344,11 @@ def _candidates(
             s, probability = by_id[card.id]
             found.append(
                 Candidate(
-                    model=card.id,
-                    quality=s.quality,
-                    quality_sd=s.prediction.quality_sd,
-                    cost_usd=s.prediction.cost_usd,
-                    latency_ms=s.prediction.latency_ms,
-                    utility_usd=s.utility_usd,
-                    probability=probability,
-                    eligible=True,
+                    card.id, s.quality, s.prediction.quality_sd, s.prediction.cost_usd,
+                    s.prediction.latency_ms, s.utility_usd, probability, eligible=True,
                     flags=_flags(s),
                 )
-            )
+            )  # fmt: skip
         else:
             reasons = "; ".join(removal.reason for removal in removed[card.id])
             found.append(Candidate(card.id, None, None, None, None, None, 0.0, False, reasons))

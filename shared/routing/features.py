@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from shared.routing.arrays import FloatArray, clipped
 from shared.routing.handmade import HAND_MADE, N_HAND_MADE, hand_made
 from shared.routing.ngrams import N_TOPICS_AXES, projected, sample_of
 from shared.routing.types import LEVELS, Level
@@ -40,8 +40,6 @@ FEATURE_NAMES: Final[tuple[str, ...]] = (
     *_TIME,
 )
 N_FEATURES: Final = len(FEATURE_NAMES)
-
-FloatArray = NDArray[np.float64]
 
 
 def with_level_and_time(text_part: FloatArray, level: Level | None, now: datetime) -> FloatArray:
@@ -94,4 +92,4 @@ def text_features(text: str) -> FloatArray:
 
 def _quantise(values: FloatArray) -> FloatArray:
     scaled = np.rint(values * _STEP)
-    return np.clip(scaled, -_LIMIT * _STEP, _LIMIT * _STEP - 1.0) / _STEP
+    return clipped(scaled, -_LIMIT * _STEP, _LIMIT * _STEP - 1.0) / _STEP

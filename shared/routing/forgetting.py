@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.routing.features import FloatArray
+from shared.routing.arrays import FloatArray
 from shared.routing.timeline import Bucket, start_of
 from shared.routing.types import Level
 

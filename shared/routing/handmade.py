@@ -148,6 +148,12 @@ def hand_made(n_bytes: int, sample: bytes, lower: bytes) -> tuple[float, ...]:
     line_ends = sum(
         lower.count(mark) for mark in (b";\n", b"{\n", b"}\n", b":\n    ", b"=>", b"()")
     )
+    # What cannot be there is not sought: a search costs as much as all the counting.
+    numbers = _count(_NUMBER, lower) if digits else 0
+    operations = _count(_OPERATION, lower) if digits else 0
+    calls = _count(_CALL, lower) if counts[40] else 0  # (
+    capitalised = _count(_CAPITALISED, sample) if upper else 0
+    list_lines = _count(_LIST_LINE, lower) if counts[10] else 0
     scale = n_bytes / n
     end = sample.rstrip()[-1:]
     return (
@@ -164,25 +170,25 @@ def hand_made(n_bytes: int, sample: bytes, lower: bytes) -> tuple[float, ...]:
         log2_of(1 + counts[63]) / 2.0,
         1.0 if _OPENING.match(lower) else 0.0,
         log2_of(1 + kinds[_QUESTION]) / 2.0,
-        log2_of(1 + kinds[_CODE] + line_ends + _count(_CALL, lower)) / 2.0,
+        log2_of(1 + kinds[_CODE] + line_ends + calls) / 2.0,
         1.0 if b"```" in lower or b"def " in lower else 0.0,
-        log2_of(1 + kinds[_MATHS] + latex + counts[37] + _count(_OPERATION, lower)) / 2.0,
+        log2_of(1 + kinds[_MATHS] + latex + counts[37] + operations) / 2.0,
         log2_of(1 + _count(_OPTION, lower)) / 2.0,
         log2_of(1 + kinds[_STRUCTURE] + brackets) / 4.0,
         log2_of(1 + kinds[_CREATION]) / 2.0,
         log2_of(1 + kinds[_REASONING]) / 2.0,
         log2_of(1 + kinds[_CHAT]) / 2.0,
-        log2_of(1 + _count(_LIST_LINE, lower)) / 2.0,
+        log2_of(1 + list_lines) / 2.0,
         1.0 if sample[:1].isupper() else 0.0,
         1.0 if end == b"?" else 0.0,
         1.0 if end == b"." else 0.0,
         1.0 if end.isalnum() else 0.0,
-        log2_of(1 + _count(_NUMBER, lower)) / 2.0,
+        log2_of(1 + numbers) / 2.0,
         log2_of(1 + _count(_SENTENCE_END, lower)) / 2.0,
         log2_of(1 + kinds[_COMPARISON]) / 2.0,
         log2_of(1 + latex) / 2.0,
         log2_of(1 + counts[44]) / 2.0,
-        log2_of(1 + _count(_CAPITALISED, sample)) / 2.0,
+        log2_of(1 + capitalised) / 2.0,
     )
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from shared.routing.arrays import FloatArray
 from shared.routing.folding import MAX_TASKS_PER_LEVEL, Builder
 from shared.routing.observations import FeedbackObservation, Observation, OutcomeObservation
 from shared.routing.posterior import Posterior, Prediction
@@ -71,7 +72,7 @@ class LearnerState(Sums):
 
     def predict(
         self,
-        features: Sequence[float],
+        features: Sequence[float] | FloatArray,
         *,
         level: Level,
         task_type: str | None,

@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from shared.routing.features import FloatArray
-from shared.routing.handmade import HAND_MADE
-from shared.routing.topics import TOPIC_LEVELS, TOPICS, topic_probabilities
+from shared.routing.arrays import FloatArray
+from shared.routing.handmade import HAND_MADE, N_HAND_MADE
+from shared.routing.topics import TOPIC_LEVELS, topic_probabilities
 from shared.routing.types import LEVELS, Context, Level, RoutingPolicy
 
 LevelSource = Literal["caller", "task", "classifier", "default"]
@@ -32,18 +32,22 @@ _LEAST: Final = 0.01
 def level_probabilities(text_part: FloatArray) -> dict[Level, float]:
     """Return P(level) for text features of shape ``(N_TEXT_FEATURES,)`` or longer; sums to 1."""
     by_level = dict.fromkeys(LEVELS, _LEAST)
-    for topic, p in zip(TOPICS, topic_probabilities(text_part).tolist(), strict=True):
-        by_level[TOPIC_LEVELS[topic]] += p
+    topics = topic_probabilities(text_part).tolist()
+    for level, p in zip(TOPIC_LEVELS.values(), topics, strict=True):
+        by_level[level] += p
+    marks = text_part[:N_HAND_MADE].tolist()
     odds = {
-        level: by_level[level]
-        * math.exp(sum(w * float(text_part[_AT[name]]) for name, w in _MARKS[level].items()))
+        level: by_level[level] * math.exp(sum(w * marks[place] for place, w in _MARKS_AT[level]))
         for level in LEVELS
     }
     total = math.fsum(odds.values())
     return {level: value / total for level, value in odds.items()}
 
 
-_AT: Final = {name: i for i, name in enumerate(HAND_MADE)}
+_MARKS_AT: Final = {
+    level: [(HAND_MADE.index(name), weight) for name, weight in marks.items()]
+    for level, marks in _MARKS.items()
+}
 
 
 def choose_level(

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.routing.features import N_FEATURES, N_TEXT_FEATURES, FloatArray
+from shared.routing.arrays import FloatArray, clipped
+from shared.routing.features import N_FEATURES, N_TEXT_FEATURES
 from shared.routing.handmade import N_HAND_MADE
 from shared.routing.neighbourhoods import N_LANDMARKS
 from shared.routing.observations import OutcomeObservation
@@ -88,11 +89,11 @@ class NearMoments(NamedTuple):
 
 def fixed_point(features: FloatArray) -> IntArray:
     """Return scaled text features in units of ``1 / FEATURE_UNIT`` (..., N_TEXT_FEATURES)."""
-    whole = np.rint(np.clip(scaled_text(features), -8.0, 8.0) * FEATURE_UNIT)
+    whole = np.rint(clipped(scaled_text(features), -8.0, 8.0) * FEATURE_UNIT)
     return whole.astype(np.int64)
 
 
-def usable(features: Sequence[float]) -> bool:
+def usable(features: Sequence[float] | FloatArray) -> bool:
     """Return whether a stored vector is of this version (older ones teach level and task only)."""
     return len(features) == N_FEATURES
 

@@ -20,7 +20,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.routing.features import N_TEXT_FEATURES, FloatArray
+from shared.routing.arrays import FloatArray
+from shared.routing.features import N_TEXT_FEATURES
 from shared.routing.ngrams import DATA_FILE
 
 IntArray = NDArray[np.int64]

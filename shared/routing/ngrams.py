@@ -42,59 +42,73 @@ _POWERS = _powers(int(_MULTIPLIER), _MAX_SAMPLE)
 _INVERSE_POWERS = _powers(pow(int(_MULTIPLIER), -1, 1 << 64), _MAX_SAMPLE)
 
 
-def hashed_ngrams(data: NDArray[np.uint8]) -> NDArray[np.intp]:
+def hashed_ngrams(data: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """Return the cells in [0, 2**HASH_BITS) of all words, word pairs and byte 4-grams of ``data``.
 
     ``data`` is lower-cased UTF-8 of at most the sample's length. A word is a run of ASCII letters,
     digits or bytes above 127, so any script has words.
     """
-    if data.size == 0:
-        return np.zeros(0, dtype=np.intp)
+    n = data.size
+    if n == 0:
+        return np.zeros(0, dtype=np.uint16)
     wide = data.astype(np.uint64)
-    inside = _WORD_BYTE[data]
-    change = np.flatnonzero(inside[1:] != inside[:-1]) + 1
+    inside = _WORD_BYTE.take(data)
+    change = (inside[1:] != inside[:-1]).nonzero()[0] + 1
     if inside[0]:
         change = np.concatenate((_ZERO, change))
     if inside[-1]:
-        change = np.concatenate((change, np.array([data.size])))
+        change = np.concatenate((change, np.array([n])))
     start, stop = change[::2], change[1::2]
-    prefix = np.zeros(data.size + 1, dtype=np.uint64)
-    np.cumsum(wide * _POWERS[: data.size], out=prefix[1:])
-    words = _mix((prefix[stop] - prefix[start]) * _INVERSE_POWERS[start])
-    parts = [words, _mix(words[:-1] * np.uint64(3) + words[1:])]
-    if data.size >= 4:
-        quads = wide[:-3]
+    prefix = np.zeros(n + 1, dtype=np.uint64)
+    (wide * _POWERS[:n]).cumsum(out=prefix[1:])
+    words = _mixed((prefix[stop] - prefix[start]) * _INVERSE_POWERS[start])
+    n_pairs, n_quads = max(0, words.size - 1), max(0, n - 3)
+    rest = np.empty(n_pairs + n_quads, dtype=np.uint64)
+    np.multiply(words[:-1], _THREE, out=rest[:n_pairs])
+    rest[:n_pairs] += words[1:]
+    if n_quads:
+        quads = rest[n_pairs:]
+        quads[:] = wide[:-3]
         for k in range(1, 4):
-            quads = quads * _MULTIPLIER + wide[k : data.size - 3 + k]
-        parts.append(_mix(quads + np.uint64(4)))
-    return (np.concatenate(parts) >> _SHIFT).astype(np.intp)
+            quads *= _MULTIPLIER
+            quads += wide[k : n_quads + k]
+        quads += _FOUR
+    return (np.concatenate((words, _mixed(rest))) >> _SHIFT).astype(np.uint16)
 
 
 _ZERO = np.zeros(1, dtype=np.intp)
+_THREE, _FOUR = np.uint64(3), np.uint64(4)
 _WORD_BYTE = np.zeros(256, dtype=bool)
 for _first, _last in ((48, 57), (97, 122), (128, 255)):
     _WORD_BYTE[_first : _last + 1] = True
 
 
-def _mix(h: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Finalise hashes (splitmix64), so that every bit depends on every byte."""
-    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return h ^ (h >> np.uint64(31))
+def _mixed(h: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Finalise hashes in place (splitmix64), so that every bit depends on every byte."""
+    for shift, factor in _ROUNDS:
+        h ^= h >> shift
+        h *= factor
+    h ^= h >> _LAST_SHIFT
+    return h
 
 
-def term_weights(cells: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Return the distinct cells and the bit length of their counts (1, 2, 2, 3, 3, ...)."""
-    if cells.size < _SORTED_BELOW:  # a short text: sorting is quicker than counting every cell
-        present, found = np.unique_counts(cells)
-    else:
-        counts = np.bincount(cells, minlength=1 << HASH_BITS)
-        present = counts.nonzero()[0]
-        found = counts[present]
-    return present, _BIT_LENGTH[np.minimum(found, _BIT_LENGTH.size - 1)]
+_ROUNDS = (
+    (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)),
+    (np.uint64(27), np.uint64(0x94D049BB133111EB)),
+)
+_LAST_SHIFT = np.uint64(31)
 
 
-_SORTED_BELOW: Final = 1024
+def term_weights(cells: NDArray[np.uint16]) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
+    """Return the distinct cells, sorted, and the bit length of their counts (1, 2, 2, 3, 3 ...)."""
+    ordered = np.sort(cells, kind="stable")  # of 16 bits: by radix, in linear time
+    is_new = np.ones(ordered.size + 1, dtype=bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=is_new[1:-1])
+    first = is_new.nonzero()[0]
+    counts = first[1:] - first[:-1]
+    return ordered[first[:-1]], _BIT_LENGTH[np.minimum(counts, _BIT_LENGTH.size - 1)]
+
+
 _BIT_LENGTH = np.array([int(i).bit_length() for i in range(1024)], dtype=np.float32)
 
 
@@ -128,7 +142,8 @@ def projected(data: NDArray[np.uint8]) -> FloatArray:
     if present.size == 0:
         return np.zeros(N_TOPICS_AXES)
     projection = _projection()
-    total = (weights @ projection.axes[present].astype(np.float32)).astype(np.float64)
+    axes = projection.axes.take(present, axis=0).astype(np.float32)
+    total = (weights @ axes).astype(np.float64)
     length = weights * projection.rarity[present]
     return total * projection.scale / math.sqrt(float(length @ length))
 

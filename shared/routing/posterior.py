@@ -33,8 +33,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from shared.routing import moments as mo
+from shared.routing.arrays import FloatArray, clipped
 from shared.routing.cells import PRIOR_SERVING, LevelFit, level_fit
-from shared.routing.features import FloatArray
 from shared.routing.forgetting import discounted
 from shared.routing.neighbourhoods import N_LANDMARKS, closeness
 from shared.routing.prices import Price, price_class_offset
@@ -109,12 +109,13 @@ class Posterior:
     def __init__(self, state: Sums) -> None:
         self._state = state
         self._fits: dict[tuple[Level, tuple[tuple[str, float], ...]], LevelFit] = {}
+        self._latest: dict[Level, tuple[Mapping[str, Price], LevelFit]] = {}
         self._aligned: dict[int, _Aligned] = {}
         self._places: dict[Level, _Places] = {}
 
     def predict(
         self,
-        features: Sequence[float],
+        features: Sequence[float] | FloatArray,
         level: Level,
         task_type: str | None,
         tokens_in: int,
@@ -143,17 +144,19 @@ class Posterior:
         if whole is not None:
             mean = self._with_similar(fit, level, whole, mean, 1.0 - trust)
         # Ten decimals: far below what is known, above what differs between processors.
-        quality = (np.clip(mean, 0.0, 1.0) * fit.success).round(10).tolist()
+        quality = (clipped(mean, 0.0, 1.0) * fit.success).round(10).tolist()
         deviation = np.sqrt(variance).round(10).tolist()
-        served = (weights @ fit.served).round(6).reshape(4, -1).tolist()
+        served = (weights @ fit.served).round(6).reshape(4, -1).T.tolist()
         found = []
         for card in models:
             i = fit.models[card.id]
             price = prices[card.id]
-            tokens, tokens2, latency, latency2 = (row[i] for row in served)
+            tokens, tokens2, latency, latency2 = served[i]
             tokens_sd = math.sqrt(max(0.0, tokens2 - tokens * tokens))
-            for cap in (max_tokens_out, card.max_tokens_out):
-                tokens = tokens if cap is None else min(tokens, cap)
+            if max_tokens_out is not None:
+                tokens = min(tokens, max_tokens_out)
+            if card.max_tokens_out is not None:
+                tokens = min(tokens, card.max_tokens_out)
             cost = price.cost_usd(tokens_in, tokens)
             if not price.known:  # what was billed so far says more than a stand-in
                 n = float(fit.n_billed[i])
@@ -306,12 +309,17 @@ class Posterior:
     # -- means ------------------------------------------------------------------------------
 
     def _fit(self, level: Level, prices: Mapping[str, Price]) -> LevelFit:
+        latest = self._latest.get(level)
+        if latest is not None and latest[0] is prices:  # the same cards serve many decisions
+            return latest[1]
         key = (level, tuple((m, price_class_offset(p)) for m, p in prices.items()))
         if key not in self._fits:
             if len(self._fits) > 16:  # prices changed many times under one state
                 self._fits.clear()
+                self._latest.clear()
                 self._aligned.clear()
             self._fits[key] = level_fit(self._state, self._discounted, level, dict(key[1]))
+        self._latest[level] = (prices, self._fits[key])
         return self._fits[key]
 
     @cached_property

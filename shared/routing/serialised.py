@@ -8,7 +8,8 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from shared.routing import moments as mo
-from shared.routing.features import N_TEXT_FEATURES, FloatArray
+from shared.routing.arrays import FloatArray
+from shared.routing.features import N_TEXT_FEATURES
 from shared.routing.neighbourhoods import N_LANDMARKS
 from shared.routing.packing import pack, unpack
 from shared.routing.sums import Buckets, Key, Sums, TaskKey

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.routing.features import FloatArray
+from shared.routing.arrays import FloatArray
 
 # Weights of a parent, in observations of the child; that of a cell is where the estimate starts.
 _PRIOR_LEVEL: Final = 6.0

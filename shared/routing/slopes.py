@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from shared.routing import moments as mo
-from shared.routing.features import FloatArray
+from shared.routing.arrays import FloatArray
 from shared.routing.neighbourhoods import CLOSENESS_UNIT, prior_root
 from shared.routing.shrinkage import evidence_ratio
 from shared.routing.sums import Sums

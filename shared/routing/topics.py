@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from shared.routing.features import N_TEXT_FEATURES, FloatArray
+from shared.routing.arrays import FloatArray
+from shared.routing.features import N_TEXT_FEATURES
 from shared.routing.ngrams import DATA_FILE
 from shared.routing.types import Level
 
@@ -69,7 +70,7 @@ def topic_probabilities(features: FloatArray) -> FloatArray:
     model = text_model()
     # Rounded so that the last bit of a matrix product, which differs between processors, cannot
     # tip a decision.
-    logits = np.round(scaled_text(features) @ model.weights + model.bias, 9) * _TEMPERATURE
+    logits = (scaled_text(features) @ model.weights + model.bias).round(9) * _TEMPERATURE
     odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
     result: FloatArray = odds / odds.sum(axis=-1, keepdims=True)
     return result

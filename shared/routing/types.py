@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from shared.routing.learner import LearnerState
@@ -109,8 +109,7 @@ class Snapshot:
     exploration_spent_usd: Mapping[Level, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One registered model as the decision saw it. Predictions are None when not eligible
     before prediction.
     """

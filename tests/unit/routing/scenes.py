@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from shared.routing.features import FloatArray, text_features, with_level_and_time
+from shared.routing.arrays import FloatArray
+from shared.routing.features import text_features, with_level_and_time
 from shared.routing.learner import FeedbackObservation, LearnerState, OutcomeObservation
 from shared.routing.types import (
     LEVELS,

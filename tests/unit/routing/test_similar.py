@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from shared.routing import moments as mo
+from shared.routing.arrays import FloatArray
 from shared.routing.caution import curiosity
-from shared.routing.features import FloatArray
 from shared.routing.learner import LearnerState
 from shared.routing.neighbourhoods import CLOSENESS_UNIT, N_LANDMARKS, closeness, prior_root
 from shared.routing.slopes import SIMILAR_RATIOS, similar_of

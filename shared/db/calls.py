@@ -8,7 +8,6 @@ database does the rest, with plans that stay in the session.
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -17,7 +16,7 @@ import sqlalchemy as sa
 from pydantic_core import PydanticSerializationError, to_json
 from sqlalchemy.exc import DBAPIError
 
-from shared.db.engine import seated, taken, translated_errors
+from shared.db.engine import lender, seated, translated_errors
 
 Row = tuple[str | None, ...]
 
@@ -42,7 +41,8 @@ class Call(NamedTuple):
         sqlalchemy.exc.DBAPIError
             If the statement fails.
         """
-        with seated(engine), translated_errors(), closing(_connected(engine)) as pooled:
+        with seated(engine), translated_errors():
+            pooled, since = _lent(engine)
             try:
                 row: Row = pooled.driver_connection.call(self.statement, self.values)
             except Exception as error:
@@ -54,6 +54,8 @@ class Call(NamedTuple):
                 # Half an answer may be on its way: the next one would read it as its own.
                 pooled.invalidate(error)
                 raise
+            finally:
+                lender(engine).take_back(pooled, since)
         return row
 
 
@@ -75,9 +77,9 @@ def as_json(value: Any) -> str:
 _ENCODE = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
 
 
-def _connected(engine: sa.Engine) -> Any:
+def _lent(engine: sa.Engine) -> tuple[Any, float]:
     try:
-        return taken(engine.raw_connection, engine)
+        return lender(engine).lend()
     except engine.dialect.loaded_dbapi.Error as error:
         raise _as_sqlalchemy_says(engine, error) from error
 

@@ -10,8 +10,8 @@ import math
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 from typing import Protocol, TypeVar
 
 from shared.kit.turns import resting
@@ -109,14 +109,17 @@ class Seats:
         self._free = n
         self._queue: deque[Signal] = deque()
 
-    @contextmanager
-    def seated(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Have one until the end of the block."""
         self._take()
-        try:
-            yield
-        finally:
-            self._leave()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._leave()
 
     def _take(self) -> None:
         if self._free:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 NS = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bucket:
     """What one request takes from one bucket: ``cost`` of ``limit`` units per ``window_s``.
 
@@ -29,20 +30,20 @@ class Bucket:
     window_s: int
     cost: int = 1
 
-    @property
+    @cached_property
     def id(self) -> str:
         return f"{self.name}:{self.subject}"
 
-    @property
+    @cached_property
     def window_ns(self) -> int:
         return self.window_s * NS
 
-    @property
+    @cached_property
     def interval_ns(self) -> int:
         """Nanoseconds a unit, rounded down: exactly ``limit`` fit while limit^2 <= window_ns."""
         return max(1, self.window_ns // self.limit)
 
-    @property
+    @cached_property
     def increment_ns(self) -> int:
         return self.cost * self.interval_ns
 

@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated, Literal, cast
 from uuid import UUID
 
@@ -141,15 +142,20 @@ def _identify_and_admit(
     return caller
 
 
-def _buckets_of(caller: Caller, access: Access, operation: str, settings: Settings) -> list[Bucket]:
+def _buckets_of(
+    caller: Caller, access: Access, operation: str, settings: Settings
+) -> tuple[Bucket, ...]:
     own_limit = caller.rpm or settings.rate_limit_caller_per_minute
-    buckets = [
-        Bucket("default", caller.id, own_limit, 60),
-        Bucket("global", "all", settings.rate_limit_global_per_minute, 60),
-    ]
-    if access.per_minute is not None:
-        buckets.append(Bucket(operation, caller.id, access.per_minute, 60))
-    return buckets
+    of_all = settings.rate_limit_global_per_minute
+    return _buckets(caller.id, own_limit, of_all, operation, access.per_minute)
+
+
+@lru_cache(maxsize=4096)  # a caller's are the same with every request
+def _buckets(
+    subject: str, own_limit: int, of_all: int, operation: str, per_minute: int | None
+) -> tuple[Bucket, ...]:
+    usual = (Bucket("default", subject, own_limit, 60), Bucket("global", "all", of_all, 60))
+    return usual if per_minute is None else (*usual, Bucket(operation, subject, per_minute, 60))
 
 
 def _address_of(request: Request) -> str:

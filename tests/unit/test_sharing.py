@@ -114,7 +114,7 @@ class TestSeats:
 
         def work(number: int) -> Callable[[], None]:
             def run() -> None:
-                with seats.seated():
+                with seats:
                     seated[0] += 1
                     seated[1] = max(seated)
                     told.append(number)
@@ -132,7 +132,7 @@ class TestSeats:
         tasks: list[asyncio.Task[object]] = []
 
         def first() -> None:
-            with seats.seated():
+            with seats:
                 pause(0.01)
                 if not is_given:
                     tasks[1].cancel()
@@ -141,7 +141,7 @@ class TestSeats:
                 tasks[1].cancel()
 
         def work() -> None:
-            with seats.seated():
+            with seats:
                 told.append("seated")
 
         async def scene() -> None:

@@ -111,14 +111,14 @@ class Lender:
     """Lends connections for single calls. Those of requests that share a thread stay out of the
     pool between calls, as the pool's work for a connection costs as much as the call.
 
-    No more are lent and kept than such requests have seats: whoever else needs one puts a kept one
-    back first (``taken``).
+    Fewer are kept than such requests have seats: threads find their half of the pool, and one more
+    for what is read in between. Who needs one for longer puts a kept one back first (``taken``).
     """
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         self._kept: list[tuple[sa.PoolProxiedConnection, float]] = []
-        self._most = _pool_of(engine).size() // 2
+        self._most = max(0, _pool_of(engine).size() // 2 - 1)
         sa.event.listen(engine, "engine_disposed", self._forget)
 
     def lend(self) -> tuple[sa.PoolProxiedConnection, float]:

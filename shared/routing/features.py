@@ -72,7 +72,7 @@ def with_level_and_time(text_part: FloatArray, level: Level | None, now: datetim
     utc = now.astimezone(UTC)
     angle = 2.0 * math.pi * (utc.hour * 60 + utc.minute) / 1440.0
     clock = (math.sin(angle), math.cos(angle), 1.0 if utc.weekday() >= 5 else 0.0)
-    vector[N_TEXT_FEATURES + len(LEVELS) :] = _quantise(np.array(clock))
+    vector[N_TEXT_FEATURES + len(LEVELS) :] = [round(value * _STEP) / _STEP for value in clock]
     return vector
 
 

@@ -144,7 +144,7 @@ def projected(data: NDArray[np.uint8]) -> FloatArray:
     projection = _projection()
     axes = projection.axes.take(present, axis=0).astype(np.float32)
     total = (weights @ axes).astype(np.float64)
-    length = weights * projection.rarity[present]
+    length = weights * projection.rarity.take(present)
     return total * projection.scale / math.sqrt(float(length @ length))
 
 

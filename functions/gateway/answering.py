@@ -17,7 +17,7 @@ from functions.gateway.errors import (
 )
 from shared.errors import FieldError, InvalidInputError, UnauthenticatedError
 from shared.web.direct import DirectRoute
-from shared.web.problems import pointer_into
+from shared.web.problems import pointer_into, said_of
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -76,7 +76,7 @@ def _as_invalid_value(error: RequestValidationError) -> Exception:
     errors = [
         FieldError(
             pointer_into(error.body, fault["loc"][1:], is_missing=fault["type"] == "missing"),
-            fault["msg"],
+            said_of(fault),
         )
         for fault in faults
     ]

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from pydantic_core import PydanticSerializationError, to_json
 from sqlalchemy.exc import DBAPIError
 
-from shared.db.engine import lender, seated, translated_errors
+from shared.db.engine import translated_errors
+from shared.db.sharing import give_back, lent, seated
 
 Row = tuple[str | None, ...]
 
@@ -42,7 +43,7 @@ class Call(NamedTuple):
             If the statement fails.
         """
         with seated(engine), translated_errors():
-            pooled, since = _lent(engine)
+            pooled = _lent(engine)
             try:
                 row: Row = pooled.driver_connection.call(self.statement, self.values)
             except Exception as error:
@@ -55,7 +56,7 @@ class Call(NamedTuple):
                 pooled.invalidate(error)
                 raise
             finally:
-                lender(engine).take_back(pooled, since)
+                give_back(engine, pooled)
         return row
 
 
@@ -77,9 +78,9 @@ def as_json(value: Any) -> str:
 _ENCODE = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
 
 
-def _lent(engine: sa.Engine) -> tuple[Any, float]:
+def _lent(engine: sa.Engine) -> Any:
     try:
-        return lender(engine).lend()
+        return lent(engine)
     except engine.dialect.loaded_dbapi.Error as error:
         raise _as_sqlalchemy_says(engine, error) from error
 

@@ -9,25 +9,19 @@ driver's connection, which sends nothing).
 from __future__ import annotations
 
 import ssl
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from shared.config import Settings, get_settings
+from shared.db.sharing import seated, taken
 from shared.errors import DatabaseUnavailableError, InvalidInputError
-from shared.kit.waiting import Seats, elsewhere, is_shared
-
-Taken = TypeVar("Taken")
-
-# How long a connection may stay out of the pool, which looks after its age, and how long it may
-# have been idle there.
-_OUT_OF_POOL_S, _KEPT_IDLE_S = 60.0, 1.0
+from shared.kit.waiting import elsewhere
 
 # PostgreSQL's classes of "not now": connection, resources, operator intervention, system error.
 _TRANSIENT_SQLSTATES = ("08", "53", "57", "58")
@@ -89,87 +83,6 @@ def _ping_sparingly(dialect: Any, trusted_idle_s: float) -> None:
 def get_engine() -> sa.Engine:
     """Return the process's engine; nothing connects before the first use."""
     return create_engine(get_settings())
-
-
-def taken(take: Callable[[], Taken], engine: sa.Engine) -> Taken:
-    """Return what ``take`` takes from the engine's pool. Where that must wait for one, or make one,
-    it would hold up everybody who shares this thread, those included who would give one back: the
-    first connection is made under a lock of SQLAlchemy's.
-    """
-    if is_shared():
-        lender(engine).put_back_one()
-        if not _pool_of(engine).checkedin():
-            return elsewhere(take)
-    return take()
-
-
-def _pool_of(engine: sa.Engine) -> sa.QueuePool:
-    return cast("sa.QueuePool", engine.pool)
-
-
-class Lender:
-    """Lends connections for single calls. Those of requests that share a thread stay out of the
-    pool between calls, as the pool's work for a connection costs as much as the call.
-
-    Fewer are kept than such requests have seats: threads find their half of the pool, and one more
-    for what is read in between. Who needs one for longer puts a kept one back first (``taken``).
-    """
-
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-        self._kept: list[tuple[sa.PoolProxiedConnection, float]] = []
-        self._most = max(0, _pool_of(engine).size() // 2 - 1)
-        sa.event.listen(engine, "engine_disposed", self._forget)
-
-    def lend(self) -> tuple[sa.PoolProxiedConnection, float]:
-        """Return a connection that works, and since when it is out of the pool.
-
-        Raises
-        ------
-        sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError
-            If there is none to be had.
-        """
-        while self._kept and is_shared():
-            pooled, since = self._kept.pop()
-            driver: Any = pooled.driver_connection
-            if time.monotonic() - since < _OUT_OF_POOL_S and driver.is_fresh(_KEPT_IDLE_S):
-                return pooled, since
-            pooled.close()
-        return taken(self._engine.raw_connection, self._engine), time.monotonic()
-
-    def take_back(self, pooled: sa.PoolProxiedConnection, since: float) -> None:
-        """Keep a connection for the next call, or put it back into the pool."""
-        if is_shared() and pooled.is_valid and len(self._kept) < self._most:
-            self._kept.append((pooled, since))
-        else:
-            pooled.close()
-
-    def put_back_one(self) -> None:
-        """Put a kept connection back into the pool, if there is one."""
-        if self._kept:
-            self._kept.pop()[0].close()
-
-    def _forget(self, _engine: sa.Engine) -> None:
-        while self._kept:
-            self._kept.pop()[0].invalidate()
-
-
-@lru_cache(maxsize=1)
-def lender(engine: sa.Engine) -> Lender:
-    """Return the engine's lender."""
-    return Lender(engine)
-
-
-def seated(engine: sa.Engine) -> AbstractContextManager[None]:
-    """Wait for a turn at the database. Requests that share a thread have half of the pool's
-    connections.
-    """
-    return _seats_at(engine) if is_shared() else nullcontext()
-
-
-@lru_cache(maxsize=1)
-def _seats_at(engine: sa.Engine) -> Seats:
-    return Seats(max(1, _pool_of(engine).size() // 2))
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import Protocol, TypeVar
 
 from shared.kit.turns import resting
@@ -113,12 +112,7 @@ class Seats:
         """Have one until the end of the block."""
         self._take()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._leave()
 
     def _take(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 
 class ServerTiming:
@@ -51,10 +50,5 @@ class _Measured:
     def __enter__(self) -> None:
         self._started_at = self._now()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._timing.add(self._name, (self._now() - self._started_at) * 1000)

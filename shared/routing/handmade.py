@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from string import ascii_lowercase, ascii_uppercase, digits
+import string
 from typing import Final
 
 import numpy as np
@@ -102,25 +102,29 @@ _NOT_IN_WORDS: Final = bytes(
 )
 
 
-# Patterns are sought in texts whose bytes stand for their kinds (``a`` for any lower-case letter,
-# ``A``, ``.`` for what ends a sentence, a line feed for any blank but the space): a literal in such
-# a text is found ten times as fast as the pattern that it means.
-def _kinds(*kinds: tuple[bytes, bytes]) -> bytes:
+# Patterns are sought in the shape of a text, where one byte stands for many (``a`` for any
+# lower-case letter, ``A``, ``.`` for what ends a sentence, a line feed for any blank but the
+# space): a literal in a shape is found ten times as fast as the pattern that it means.
+def _shapes(*shapes: tuple[bytes, bytes]) -> bytes:
     table = bytearray(b"x" * 256)
-    for kind, members in kinds:
+    for shape, members in shapes:
         for member in members:
-            table[member] = kind[0]
+            table[member] = shape[0]
     return bytes(table)
 
 
-_LOWER, _UPPER, _DIGITS = (s.encode() for s in (ascii_lowercase, ascii_uppercase, digits))
+_LOWER, _UPPER = string.ascii_lowercase.encode(), string.ascii_uppercase.encode()
+_DIGITS = string.digits.encode()
 _OTHER_BLANKS = b"\t\n\r\f\v"
-_KIND = _kinds(
+_SHAPES = _shapes(
     (b"a", _LOWER), (b"A", _UPPER), (b",", b","), (b".", b".!?"),
     (b" ", b" "), (b"\n", _OTHER_BLANKS),
 )  # fmt: skip
-_OPTION_KIND = _kinds((b"a", b"abcde"), (b")", b").:"), (b"(", b"("), (b" ", b" " + _OTHER_BLANKS))
-_CALL_KIND = _kinds((b"w", _LOWER + _UPPER + _DIGITS + b"_"), (b"(", b"("), (b")", b")"))
+_OPTION_SHAPES = _shapes(
+    (b"a", b"abcde"), (b")", b").:"), (b"(", b"("), (b" ", b" " + _OTHER_BLANKS)
+)
+_CALL_SHAPES = _shapes((b"w", _LOWER + _UPPER + _DIGITS + b"_"), (b"(", b"("), (b")", b")"))
+_MOST_IN_CALL: Final = 40
 _NOT_DIGITS = bytes(b if b in _DIGITS else ord(" ") for b in range(256))
 
 # Every pattern is linear in the text: none begins with a repetition that could fail late and
@@ -145,13 +149,13 @@ def hand_made(n_bytes: int, sample: bytes, lower: bytes) -> tuple[float, ...]:
     """
     n = max(1, len(sample))
     counts = np.bincount(np.frombuffer(sample, dtype=np.uint8), minlength=256).tolist()
-    n_digits = sum(counts[48:58])
+    digits = sum(counts[48:58])
     upper = sum(counts[65:91])
     blanks = sum(counts[9:14]) + counts[32]
     non_ascii = sum(counts[128:])
     # Hangul syllables are the three-byte sequences that begin with EA..ED.
     hangul = 3 * sum(counts[0xEA:0xEE])
-    symbols = max(0, n - n_digits - upper - sum(counts[97:123]) - blanks - non_ascii)
+    symbols = max(0, n - digits - upper - sum(counts[97:123]) - blanks - non_ascii)
     kinds = [0] * _N_KINDS
     words = lower.translate(_NOT_IN_WORDS).split()
     for word in words:
@@ -166,15 +170,15 @@ def hand_made(n_bytes: int, sample: bytes, lower: bytes) -> tuple[float, ...]:
     line_ends = sum(
         lower.count(mark) for mark in (b";\n", b"{\n", b"}\n", b":\n    ", b"=>", b"()")
     )
-    kinds_of_bytes = sample.translate(_KIND)
-    sentences = sum(kinds_of_bytes.count(end) for end in (b". ", b".\n"))
-    sentences += kinds_of_bytes.endswith(b".")
-    capitalised = _count_after(b"a,", b" Aa", kinds_of_bytes)
-    options = _count_after(b" (", b"a) ", lower.translate(_OPTION_KIND))
+    shape = sample.translate(_SHAPES)
+    sentences = sum(shape.count(end) for end in (b". ", b".\n"))
+    sentences += shape.endswith(b".")
+    capitalised = _count_after(b"a,", b" Aa", shape)
+    options = _count_after(b" (", b"a) ", lower.translate(_OPTION_SHAPES))
     # What cannot be there is not sought: a search costs as much as all the counting.
-    n_numbers = len(lower.translate(_NOT_DIGITS).split()) if n_digits else 0
-    operations = _count(_OPERATION, lower) if n_digits else 0
-    calls = _count_calls(lower.translate(_CALL_KIND)) if counts[40] else 0  # (
+    numbers = len(lower.translate(_NOT_DIGITS).split()) if digits else 0
+    operations = _count(_OPERATION, lower) if digits else 0
+    calls = _count_calls(lower.translate(_CALL_SHAPES)) if counts[40] else 0  # (
     list_lines = _count(_LIST_LINE, lower) if counts[10] else 0
     scale = n_bytes / n
     end = sample.rstrip()[-1:]
@@ -184,7 +188,7 @@ def hand_made(n_bytes: int, sample: bytes, lower: bytes) -> tuple[float, ...]:
         log2_of(1 + len(words) * scale) / 4.0,
         log2_of(1 + counts[10] * scale) / 4.0,
         min(16.0, (n - blanks) / max(1, len(words))) / 8.0,
-        4.0 * n_digits / n,
+        4.0 * digits / n,
         4.0 * upper / n,
         4.0 * symbols / n,
         2.0 * non_ascii / n,
@@ -205,7 +209,7 @@ def hand_made(n_bytes: int, sample: bytes, lower: bytes) -> tuple[float, ...]:
         1.0 if end == b"?" else 0.0,
         1.0 if end == b"." else 0.0,
         1.0 if end.isalnum() else 0.0,
-        log2_of(1 + n_numbers) / 2.0,
+        log2_of(1 + numbers) / 2.0,
         log2_of(1 + sentences) / 2.0,
         log2_of(1 + kinds[_COMPARISON]) / 2.0,
         log2_of(1 + latex) / 2.0,
@@ -233,9 +237,6 @@ def _count_calls(data: bytes) -> int:
         n += stop >= 0 and data.count(b"w", start, stop) == stop - start
         at = data.find(b"w(", start)
     return n
-
-
-_MOST_IN_CALL: Final = 40
 
 
 def _count_after(before: bytes, literal: bytes, data: bytes) -> int:

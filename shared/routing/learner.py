@@ -25,7 +25,7 @@ from shared.routing.arrays import FloatArray
 from shared.routing.folding import MAX_TASKS_PER_LEVEL, Builder
 from shared.routing.observations import FeedbackObservation, Observation, OutcomeObservation
 from shared.routing.posterior import Posterior, Prediction
-from shared.routing.prices import Price, prices_of
+from shared.routing.prices import Prices, prices_of
 from shared.routing.serialised import sums_of, to_json
 from shared.routing.sums import OWN_TOPIC, Sums
 from shared.routing.types import Level, ModelCard
@@ -79,7 +79,7 @@ class LearnerState(Sums):
         tokens_in: int,
         max_tokens_out: int | None,
         models: Sequence[ModelCard],
-        prices: Mapping[str, Price] | None = None,
+        prices: Prices | None = None,
     ) -> tuple[Prediction, ...]:
         """Predict quality, cost and latency of each model for one request.
 

@@ -26,7 +26,7 @@ MacKay, D. (1992). "Bayesian Interpolation." Neural Computation 4.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Final, NamedTuple
 
@@ -37,7 +37,7 @@ from shared.routing.arrays import FloatArray, clipped
 from shared.routing.cells import PRIOR_SERVING, LevelFit, level_fit
 from shared.routing.forgetting import discounted
 from shared.routing.neighbourhoods import N_LANDMARKS, closeness
-from shared.routing.prices import Price, price_class_offset
+from shared.routing.prices import Prices
 from shared.routing.slopes import Similar, Slopes, similar_of, slopes_of
 from shared.routing.sums import Sums
 from shared.routing.types import Level, ModelCard
@@ -109,7 +109,6 @@ class Posterior:
     def __init__(self, state: Sums) -> None:
         self._state = state
         self._fits: dict[tuple[Level, tuple[tuple[str, float], ...]], LevelFit] = {}
-        self._latest: dict[Level, tuple[Mapping[str, Price], LevelFit]] = {}
         self._aligned: dict[int, _Aligned] = {}
         self._places: dict[Level, _Places] = {}
 
@@ -121,7 +120,7 @@ class Posterior:
         tokens_in: int,
         max_tokens_out: int | None,
         models: Sequence[ModelCard],
-        prices: Mapping[str, Price],
+        prices: Prices,
     ) -> tuple[Prediction, ...]:
         """See ``LearnerState.predict``."""
         fit = self._fit(level, prices)
@@ -308,18 +307,13 @@ class Posterior:
 
     # -- means ------------------------------------------------------------------------------
 
-    def _fit(self, level: Level, prices: Mapping[str, Price]) -> LevelFit:
-        latest = self._latest.get(level)
-        if latest is not None and latest[0] is prices:  # the same cards serve many decisions
-            return latest[1]
-        key = (level, tuple((m, price_class_offset(p)) for m, p in prices.items()))
+    def _fit(self, level: Level, prices: Prices) -> LevelFit:
+        key = (level, prices.classes)
         if key not in self._fits:
             if len(self._fits) > 16:  # prices changed many times under one state
                 self._fits.clear()
-                self._latest.clear()
                 self._aligned.clear()
-            self._fits[key] = level_fit(self._state, self._discounted, level, dict(key[1]))
-        self._latest[level] = (prices, self._fits[key])
+            self._fits[key] = level_fit(self._state, self._discounted, level, dict(prices.classes))
         return self._fits[key]
 
     @cached_property

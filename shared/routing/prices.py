@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from shared.routing.types import ModelCard
@@ -20,6 +20,15 @@ class Price(NamedTuple):
     def cost_usd(self, tokens_in: float, tokens_out: float) -> float:
         """Return the cost of one request in USD."""
         return (tokens_in * self.input_usd_per_mtok + tokens_out * self.output_usd_per_mtok) / 1e6
+
+
+class Prices(dict[str, Price]):
+    """Prices by model id."""
+
+    @functools.cached_property
+    def classes(self) -> tuple[tuple[str, float], ...]:
+        """Every model with what its price class is expected to be worth."""
+        return tuple((model, price_class_offset(price)) for model, price in self.items())
 
 
 # Stand-in where no served model has a known price: the middle of what is on sale.
@@ -39,23 +48,26 @@ _CLASSES: tuple[tuple[float, float], ...] = (
 )
 
 
-def prices_of(models: Sequence[ModelCard]) -> Mapping[str, Price]:
+def prices_of(models: Sequence[ModelCard]) -> Prices:
     """Return the price of every model; unknown parts are the geometric mean of the known ones."""
     return _prices_of(tuple(models))
 
 
 @functools.lru_cache(maxsize=64)  # the same cards serve many decisions
-def _prices_of(models: tuple[ModelCard, ...]) -> Mapping[str, Price]:
+def _prices_of(models: tuple[ModelCard, ...]) -> Prices:
     stand_in_in = _typical([m.input_usd_per_mtok for m in models], _DEFAULT_IN)
     stand_in_out = _typical([m.output_usd_per_mtok for m in models], _DEFAULT_OUT)
-    return {
-        m.id: Price(
-            stand_in_in if m.input_usd_per_mtok is None else m.input_usd_per_mtok,
-            stand_in_out if m.output_usd_per_mtok is None else m.output_usd_per_mtok,
-            m.input_usd_per_mtok is not None and m.output_usd_per_mtok is not None,
+    return Prices(
+        (
+            m.id,
+            Price(
+                stand_in_in if m.input_usd_per_mtok is None else m.input_usd_per_mtok,
+                stand_in_out if m.output_usd_per_mtok is None else m.output_usd_per_mtok,
+                m.input_usd_per_mtok is not None and m.output_usd_per_mtok is not None,
+            ),
         )
         for m in models
-    }
+    )
 
 
 def price_class_offset(price: Price) -> float:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared.errors import DomainError, FieldError, InvalidInputError
 from shared.schemas.common import Problem, ProblemField
-from shared.web.problems import pointer_into, type_of
+from shared.web.problems import pointer_into, said_of, type_of
 
 Item = TypeVar("Item", bound=BaseModel)
 
@@ -28,7 +28,7 @@ def parse_item(schema: type[Item], item: dict[str, Any], index: int) -> Item:
             FieldError(
                 f"#/items/{index}"
                 + pointer_into(item, fault["loc"], is_missing=fault["type"] == "missing")[1:],
-                fault["msg"],
+                said_of(fault),
             )
             for fault in error.errors(include_url=False, include_input=False)
         ]

@@ -127,7 +127,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     if malformed is not None:
         detail = f"The body is not valid JSON: {malformed['ctx']['error']}."
         return problem(path, 400, "malformed-json", "Malformed JSON", detail)
-    errors = [FieldError(_pointer(fault, error.body), fault["msg"]) for fault in faults]
+    errors = [FieldError(_pointer(fault, error.body), said_of(fault)) for fault in faults]
     detail = "The request does not fit the schema; every fault is listed with its place."
     return problem(path, 422, "invalid-input", "Invalid input", detail, errors=errors)
 
@@ -163,6 +163,11 @@ def _pointer(fault: Mapping[str, Any], body: object) -> str:
     kind = {"query": "?", "header": "header:", "path": "path:"}.get(str(place), "")
     # A parameter that may be repeated is one place to a caller, whichever of its values is wrong.
     return kind + str(rest[0])
+
+
+def said_of(fault: Mapping[str, Any]) -> str:
+    """Return what is wrong in our own words where the rule is ours, else in pydantic's."""
+    return str(fault["ctx"]["error"] if fault["type"] == "value_error" else fault["msg"])
 
 
 def pointer_into(document: object, location: Sequence[int | str], *, is_missing: bool) -> str:

@@ -164,7 +164,7 @@ class TestKeptConnections:
     def test_an_idle_one_goes_through_the_pool_which_looks_at_it(
         self, make_engine: Callable[..., sa.Engine], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("shared.db.engine._KEPT_IDLE_S", 0.0)
+        monkeypatch.setattr("shared.db.sharing._IDLE_S", 0.0)
         engine, pinged = (
             make_engine(database_connections=4, database_trusted_idle_s=0),
             list[object](),

@@ -69,9 +69,11 @@ class Settings(BaseModel):
         frozenset(), description="Other origins whose pages may call, comma-separated and exact."
     )
 
-    rate_limit_global_per_minute: int = Field(10_000, ge=1, description="All callers together.")
+    rate_limit_global_per_minute: int = Field(
+        10_000, ge=0, description="All callers together; 0: no limit."
+    )
     rate_limit_caller_per_minute: int = Field(
-        1_000, ge=1, description="Each caller; an API key may have its own (rpm)."
+        1_000, ge=0, description="Each caller; an API key may have its own (rpm). 0: no limit."
     )
 
     bus: Literal["local", "eventbridge"] = "local"

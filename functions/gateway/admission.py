@@ -12,16 +12,18 @@ from functions.gateway.asking import Ask
 from functions.gateway.door import Payer, Visit
 from functions.gateway.errors import BudgetExceededError, InvalidValueError
 from shared.db.engine import single_statement
+from shared.db.gathering import Write
 from shared.decisions.context import with_affinity
 from shared.decisions.recorder import (
+    Due,
     Recorded,
-    admit_and_record_decision,
+    begin_to_record,
     make_decision,
     record_decision,
 )
 from shared.decisions.snapshot import World
 from shared.errors import DatabaseUnavailableError, FieldError, InvalidInputError
-from shared.limits import Bucket, QuotaExceededError, admit, charge
+from shared.limits import Bucket, QuotaExceededError, Verdict, admit, charge
 from shared.providers.deadline import Deadline
 from shared.providers.upstream import Upstream
 from shared.routing.types import Constraints, ModelCard
@@ -48,6 +50,8 @@ class Serving:
     deadline: Deadline
     tokens_admitted: int
     """What the key's tokens per minute were charged beforehand."""
+    written: Write[Due, Verdict | None] | None
+    """The decision's write, if it may be on its way still; its result comes before the outcome."""
 
     def card(self, model: str) -> ModelCard:
         """Return the card of one of ``cards``."""
@@ -78,8 +82,9 @@ def decide_and_hold(visit: Visit, ask: Ask, world: World) -> Serving:
     door, payer, timing = visit.door, visit.payer, visit.timing
     total_s = min(visit.longest_s, ask.timeout_s or visit.longest_s)
     due_in_s = total_s + _OUTCOME_SLACK_S
-    if ask.is_streamed() or payer.budget is not None or payer.tpm is not None:
-        # More than the decision depends on the admission, or is seen before the outcome.
+    is_told_early = ask.is_streamed() or payer.budget is not None
+    if is_told_early or payer.tpm is not None:
+        # More than the decision depends on the admission.
         with timing.measure("db"):
             visit.admission.charge()
     with timing.measure("decide"):
@@ -101,28 +106,40 @@ def decide_and_hold(visit: Visit, ask: Ask, world: World) -> Serving:
         except BudgetExceededError:
             correct_tokens(door.engine, payer, tokens, 0)
             raise
-        _record(visit, recorded, due_in_s)
+        if is_told_early:
+            record_decision(door.engine, recorded, due_in_s)
+        written = None if is_told_early else _begin_to_record(visit, recorded, due_in_s)
     return Serving(
         ask, payer, recorded, cards, tuple(world.upstreams[model] for model in chosen),
-        Deadline.after(total_s), tokens,
+        Deadline.after(total_s), tokens, written,
     )  # fmt: skip
 
 
-def _record(visit: Visit, recorded: Recorded, due_in_s: float) -> None:
-    """Write the decision, and with it charge what the request was not charged yet."""
+def _begin_to_record(
+    visit: Visit, recorded: Recorded, due_in_s: float
+) -> Write[Due, Verdict | None] | None:
+    """Write the decision, and with it charge what the request was not charged yet.
+
+    Where nothing is to be charged, nothing that the database says could keep the model from being
+    called; it is written meanwhile.
+    """
     engine, admission = visit.door.engine, visit.admission
-    if admission.is_due:
-        try:
-            verdict = admit_and_record_decision(engine, admission.buckets, recorded, due_in_s)
-        except DatabaseUnavailableError:
-            raise
-        except (DBAPIError, InvalidInputError):
-            # The failure of one has undone both; apart, each says its own.
-            admission.charge()
-        else:
+    buckets = admission.buckets if admission.is_due else ()
+    write = begin_to_record(engine, buckets, recorded, due_in_s)
+    if not buckets and not write.is_settled:
+        return write
+    try:
+        verdict = write.result()
+    except DatabaseUnavailableError:
+        raise
+    except (DBAPIError, InvalidInputError):
+        # The failure of one has undone both; apart, each says its own.
+        admission.charge()
+        record_decision(engine, recorded, due_in_s)
+    else:
+        if verdict is not None:
             admission.charged(verdict)
-            return
-    record_decision(engine, recorded, due_in_s)
+    return None
 
 
 def correct_tokens(engine: sa.Engine, payer: Payer, admitted: int, used: int) -> None:

@@ -29,17 +29,20 @@ Result = TypeVar("Result", bound=Answering)
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A served request: the provider's answer and the headers that say who gave it."""
+    """A served request: the provider's answer and the headers that say who gave it. It may leave
+    when its ``ledger`` has ended.
+    """
 
     body: dict[str, Any]
     headers: dict[str, str]
+    ledger: Ledger
 
 
 def serve_chat(visit: Visit, ask: Ask, world: World) -> Served:
     """Serve a chat completion by the model that the policy chooses.
 
-    The decision is written before the first upstream call; it and its outcome are durable before
-    the answer.
+    The decision is sent to the database before the first upstream call; it and its outcome are
+    durable when the ledger has ended.
 
     Raises
     ------
@@ -64,7 +67,7 @@ def serve_chat(visit: Visit, ask: Ask, world: World) -> Served:
         ledger.priced(model, tokens_in, tokens_out),
         storable({"choices": answer.body["choices"]}) if door.settings.store_text else None,
     )  # fmt: skip
-    return Served(answer.body, finish(visit, serving, ledger, ending))
+    return served_with(answer.body, visit, ledger, ending)
 
 
 def deliver(
@@ -93,14 +96,14 @@ def deliver(
         raise failure_of(error.failures, headers, _secrets_of(serving)) from error
 
 
-def finish(visit: Visit, serving: Serving, ledger: Ledger, ending: Ending) -> dict[str, str]:
-    """Write the outcome of a served request; return the headers of its answer."""
+def served_with(body: dict[str, Any], visit: Visit, ledger: Ledger, ending: Ending) -> Served:
+    """Begin to write the outcome of a served request; return its answer."""
     with visit.timing.measure("db"):
-        ledger.write(ending)
-    headers = {**serving.headers(), "x-davinci-model": str(ending.served_by)}
+        ledger.begin(ending)
+    headers = {**ledger.serving.headers(), "x-davinci-model": str(ending.served_by)}
     if ending.cost_usd is not None:
         headers["x-davinci-cost-usd"] = f"{ending.cost_usd:.9f}"
-    return headers
+    return Served(body, headers, ledger)
 
 
 def _secrets_of(serving: Serving) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from functions.gateway.admission import decide_and_hold
 from functions.gateway.asking import EMBEDDINGS, Ask
-from functions.gateway.chat import Served, deliver, finish
+from functions.gateway.chat import Served, deliver, served_with
 from functions.gateway.door import Visit
 from functions.gateway.errors import InvalidValueError, ModelNotFoundError
 from functions.gateway.outcomes import Ending, Ledger
@@ -44,7 +44,7 @@ def serve_embeddings(visit: Visit, ask: Ask, world: World) -> Served:
         delivery.story, model, None, answer.latency_ms, tokens_in, 0,
         ledger.priced(model, tokens_in, 0),
     )  # fmt: skip
-    return Served(answer.body, finish(visit, serving, ledger, ending))
+    return served_with(answer.body, visit, ledger, ending)
 
 
 def embeddings_model(name: str, world: World) -> str:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from functions.gateway import repository
 from functions.gateway.admission import Serving, correct_tokens
 from shared.db.engine import transaction
-from shared.db.gathering import Gathering
+from shared.db.gathering import Gathering, Write
 from shared.errors import DatabaseUnavailableError
 from shared.events.contracts import OutcomeRecordedV1
 from shared.events.outbox import outbox_row
@@ -76,7 +76,9 @@ class Ledger:
 
     engine: sa.Engine
     serving: Serving
-    _is_written: bool = field(default=False, init=False)
+    _is_begun: bool = field(default=False, init=False)
+    _write: Write[str, None] | None = field(default=None, init=False)
+    _tokens_used: int = field(default=0, init=False)
 
     def priced(self, model: str, tokens_in: int, tokens_out: int) -> int | None:
         """Return what so many tokens of ``model`` cost, in nano-dollars; None if unknown."""
@@ -89,10 +91,19 @@ class Ledger:
         ------
         DatabaseUnavailableError
             If nothing could be written: the sweep takes the request for lost then.
+        Exception
+            If the decision could not be written.
         """
-        if self._is_written:
+        self.begin(ending)
+        self.end()
+
+    def begin(self, ending: Ending) -> None:
+        """Begin to ``write``. Nobody is answered before ``end``."""
+        if self._is_begun:
             return
-        self._is_written = True
+        self._is_begun = True
+        if self.serving.written is not None:
+            self.serving.written.result()
         recorded, payer = self.serving.recorded, self.serving.payer
         decided = Decided(
             recorded.id, recorded.decision.level, recorded.decision.model, recorded.policy.id,
@@ -100,14 +111,20 @@ class Ledger:
         )  # fmt: skip
         entry = outcome_entry(decided, ending, utc_now())
         if payer.budget is None:
-            _outcomes_at(self.engine).write(entry)
+            self._write = _outcomes_at(self.engine).begin(entry)
         else:
             with transaction(self.engine) as connection:
                 repository.outcomes_call([entry]).within(connection)
                 settle(connection, recorded.id, ending.cost_nusd or 0)
+        self._tokens_used = ending.tokens_in + ending.tokens_out
+
+    def end(self) -> None:
+        """Wait for what ``begin`` began; raises what ``write`` does."""
+        if self._write is not None:
+            self._write.result()
+        serving = self.serving
         try:
-            used = ending.tokens_in + ending.tokens_out
-            correct_tokens(self.engine, payer, self.serving.tokens_admitted, used)
+            correct_tokens(self.engine, serving.payer, serving.tokens_admitted, self._tokens_used)
         except DatabaseUnavailableError:
             # The outcome stands; the bucket refills within a minute anyhow.
             get_logger().warning("tokens per minute were not corrected")

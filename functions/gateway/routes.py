@@ -89,7 +89,7 @@ async def chat_completions(
     once = await Once.claim(request, caller, idempotency_key, visit)
     with once.freed_on_error():
         if not ask.is_streamed():
-            return _answered(serve_chat(visit, ask, world), once, settings)
+            return _answered(serve_chat(visit, ask, world), visit, once)
         relay = open_chat(visit, ask, world)
 
     def end() -> None:
@@ -134,7 +134,7 @@ async def embeddings(
     visit = _visit(door, request, caller, settings, is_streamed=False)
     once = await Once.claim(request, caller, idempotency_key, visit)
     with once.freed_on_error():
-        return _answered(serve_embeddings(visit, ask, world), once, settings)
+        return _answered(serve_embeddings(visit, ask, world), visit, once)
 
 
 @router.get(
@@ -170,10 +170,12 @@ async def get_model(
     return _listed(row)
 
 
-def _answered(served: Served, once: Once, settings: Settings) -> Response:
+def _answered(served: Served, visit: Visit, once: Once) -> Response:
     answer = JSONResponse(served.body, headers=served.headers)
+    with visit.timing.measure("db"):
+        served.ledger.end()
     once.keep(answer)
-    wake_relay(settings)
+    wake_relay(visit.door.settings)
     return answer
 
 

@@ -53,6 +53,8 @@ class Together:
         self._paths = frozenset(paths)
         self._room = asyncio.Semaphore(at_once)
         self._max_body_bytes = max_body_bytes
+        # The loop itself would let the collector take them.
+        self._helpers: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._is_small_post(scope):
@@ -103,6 +105,17 @@ class Together:
 
     def signal(self) -> _Signal:
         return _Signal()
+
+    def beside(self, work: Callable[[], None]) -> None:
+        # Its first leg ends here; the loop is its parent from then on.
+        helper = greenlet(work)
+        helper.gr_context = contextvars.copy_context()
+        wanted = helper.switch()
+        if not helper.dead:
+            helper.parent = getcurrent().parent
+            task = asyncio.get_running_loop().create_task(_carry(helper, wanted))
+            self._helpers.add(task)
+            task.add_done_callback(self._helpers.discard)
 
 
 class _Signal:
@@ -155,6 +168,11 @@ async def _in_greenlet(work: Awaitable[None]) -> None:
     visitor = greenlet(_drive)
     visitor.gr_context = contextvars.copy_context()
     wanted = visitor.switch(work.__await__())
+    await _carry(visitor, wanted)
+
+
+async def _carry(visitor: greenlet, wanted: Any) -> None:
+    """Await what ``visitor`` waits for, until it has ended."""
     while not visitor.dead:
         try:
             value = await wanted

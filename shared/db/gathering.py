@@ -1,9 +1,10 @@
 """Writes that come while another is on its way are made together, by the next statement.
 
 One statement for many costs the database and us a fraction of as many statements, and they share
-one commit. Nobody waits for company: who finds nothing on its way writes at once, and who comes
-meanwhile goes with the next. That needs requests that share a thread (``shared.kit.waiting``);
-elsewhere, each write is made by itself.
+one commit. Nobody waits for company: what finds nothing on its way is written at once, and what
+comes meanwhile goes with the next. Whoever has begun a write may do something else before asking
+for its result. That needs requests that share a thread (``shared.kit.waiting``); elsewhere, each
+write is made by itself, when it is begun.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from typing import Generic, TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from shared.errors import DatabaseUnavailableError, InvalidInputError
-from shared.kit.waiting import Signal, is_shared, signal
+from shared.kit.waiting import Signal, beside, is_shared, signal
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _MOST_AT_ONCE = 64
+
+
+class ApartError(Exception):
+    """Raised by a writer that can write its items, but not together."""
 
 
 class Gathering(Generic[Item, Result]):
@@ -32,74 +37,92 @@ class Gathering(Generic[Item, Result]):
 
     def __init__(self, write: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
         self._write = write
-        self._queue: deque[_Place[Item, Result]] = deque()
+        self._queue: deque[Write[Item, Result]] = deque()
         self._is_writing = False
+        self.is_sound = True
+        """Whether nothing has failed since the last statement that succeeded."""
 
-    def write(self, item: Item) -> Result:
-        """Write ``item``, perhaps among others; return its result.
+    def begin(self, item: Item) -> Write[Item, Result]:
+        """Begin to write ``item``, perhaps among others. What fails is raised by ``result``."""
+        write = Write(item, self._write)
+        if not is_shared():
+            self._write_group([write])
+            return write
+        self._queue.append(write)
+        if not self._is_writing:
+            self._is_writing = True
+            beside(self._write_queue)
+        return write
+
+    def _write_queue(self) -> None:
+        try:
+            while self._queue:
+                size = min(len(self._queue), _MOST_AT_ONCE)
+                self._write_group([self._queue.popleft() for _ in range(size)])
+        finally:
+            self._is_writing = False
+
+    def _write_group(self, group: Sequence[Write[Item, Result]]) -> None:
+        try:
+            for write, result in zip(group, self._write([w.item for w in group]), strict=True):
+                write.results = (result,)
+            self.is_sound = True
+        except ApartError:
+            pass
+        except Exception as error:  # noqa: BLE001 - it belongs to those who ask for a result
+            self.is_sound = False
+            if len(group) == 1 or not _is_one_items(error):
+                for write in group:
+                    write.error = error
+        except BaseException:  # the process ends, and nobody knows what was written
+            self.is_sound = False
+            for write in group:
+                write.error = DatabaseUnavailableError()
+            raise
+        finally:
+            for write in group:
+                write.settle()
+
+
+class Write(Generic[Item, Result]):
+    """A write that was begun. Settled without result and error: it is to be made by itself."""
+
+    __slots__ = ("_turn", "_writer", "error", "is_settled", "item", "results")
+
+    def __init__(self, item: Item, writer: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
+        self.item = item
+        self.results: Sequence[Result] = ()
+        self.error: Exception | None = None
+        self.is_settled = False
+        self._writer = writer
+        self._turn: Signal | None = None  # of who waits
+
+    def wait(self) -> None:
+        """Wait until it is settled."""
+        if not self.is_settled:
+            self._turn = signal()
+            self._turn.wait()
+
+    def result(self) -> Result:
+        """Wait until it is written; return its result.
 
         Raises
         ------
         Exception
             As the writer does.
         """
-        if not is_shared():
-            return self._alone(item)
-        place: _Place[Item, Result] = _Place(item)
-        self._queue.append(place)
-        if self._is_writing:
-            place.turn = signal()
-            self._wait_at(place, place.turn)
-        if not place.is_settled:
-            self._lead()
-        if place.error is not None:
-            raise place.error
-        if not place.results:
-            return self._alone(item)
-        return place.results[0]
+        self.wait()
+        if self.error is not None:
+            raise self.error
+        if not self.results:
+            self.results = self._writer([self.item])
+        return self.results[0]
 
-    def _alone(self, item: Item) -> Result:
-        (result,) = self._write([item])
-        return result
-
-    def _wait_at(self, place: _Place[Item, Result], turn: Signal) -> None:
-        """Wait until it is settled, or first in the queue with nobody writing."""
-        try:
-            turn.wait()
-        except BaseException:
-            if place in self._queue:
-                is_first = self._queue[0] is place
-                self._queue.remove(place)
-                if is_first and place.leads:
-                    self._pass_on()
-            raise
-
-    def _lead(self) -> None:
-        """Write what is queued, and let the next one write what came meanwhile."""
-        self._is_writing = True
-        group = [self._queue.popleft() for _ in range(min(len(self._queue), _MOST_AT_ONCE))]
-        try:
-            for place, result in zip(group, self._write([p.item for p in group]), strict=True):
-                place.results = [result]
-        except (DBAPIError, InvalidInputError, DatabaseUnavailableError) as error:
-            if len(group) == 1 or not _is_one_items(error):
-                for place in group:
-                    place.error = error
-        except BaseException:  # this request's alone; the others know only that nothing is known
-            for place in group:
-                place.error = DatabaseUnavailableError()
-            raise
-        finally:
-            for place in group:
-                place.is_settled = True
-                place.go_on()
-            self._pass_on()
-
-    def _pass_on(self) -> None:
-        self._is_writing = bool(self._queue)
-        if self._queue:
-            self._queue[0].leads = True
-            self._queue[0].go_on()
+    def settle(self) -> None:
+        """Let go on who waits for it."""
+        self.is_settled = True
+        if self._turn is not None:
+            self._turn.tell()
 
 
 def _is_one_items(error: Exception) -> bool:
@@ -108,21 +131,3 @@ def _is_one_items(error: Exception) -> bool:
     if isinstance(said, DBAPIError):
         return not said.connection_invalidated
     return isinstance(said, InvalidInputError)
-
-
-class _Place(Generic[Item, Result]):
-    """One item's place. Settled without result and error: it is to be written by itself."""
-
-    __slots__ = ("error", "is_settled", "item", "leads", "results", "turn")
-
-    def __init__(self, item: Item) -> None:
-        self.item = item
-        self.turn: Signal | None = None  # of those that wait
-        self.results: list[Result] = []
-        self.error: Exception | None = None
-        self.is_settled = self.leads = False
-
-    def go_on(self) -> None:
-        """Let its request go on, if it waits."""
-        if self.turn is not None:
-            self.turn.tell()

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from shared.auth.tokens import derived_key
 from shared.config import Settings
 from shared.db.calls import Call, as_json
-from shared.db.gathering import Gathering
+from shared.db.gathering import ApartError, Gathering, Write
 from shared.db.tables import decisions
 from shared.decisions.snapshot import World
 from shared.errors import ConflictError, FieldError, InvalidInputError, UnavailableError
@@ -178,52 +178,53 @@ def record_decision(engine: sa.Engine, recorded: Recorded, outcome_due_in_s: flo
     Call(_RECORD, (as_json([_entry(recorded, outcome_due_in_s)]),)).alone(engine)
 
 
-def admit_and_record_decision(
-    engine: sa.Engine, buckets: Sequence[Bucket], recorded: Recorded, outcome_due_in_s: float
-) -> Verdict:
-    """Charge every bucket and write the decision, in one transaction and one round trip; or, if a
-    bucket lacks the room, do neither.
-
-    The commit does not wait for the disk. What it wrote outlives this process, and a crash of the
-    database too once an outcome was written after it; before that no answer may leave. An outcome
-    whose decision a crash took is refused.
-
-    Raises
-    ------
-    DatabaseUnavailableError
-        If the database cannot be reached or breaks off.
-    sqlalchemy.exc.DBAPIError
-        If either fails, or a bucket was used up meanwhile. Nothing was charged or written then;
-        ``admit`` and ``record_decision`` apart say which it is.
-    """
-    due = _Due(buckets, as_json(_entry(recorded, outcome_due_in_s)))
-    verdict = _admissions_at(engine).write(due)
-    # Together with others there was no room; there may be for this one.
-    return _admit_and_record(engine, [due])[0] if verdict is None else verdict
-
-
-class _Due(NamedTuple):
+class Due(NamedTuple):
     """A decision to be written, as JSON, and what it takes from which buckets."""
 
     buckets: Sequence[Bucket]
     entry: str
 
 
+def begin_to_record(
+    engine: sa.Engine, buckets: Sequence[Bucket], recorded: Recorded, outcome_due_in_s: float
+) -> Write[Due, Verdict | None]:
+    """Begin to charge every bucket and to write the decision, in one transaction and one round
+    trip; if a bucket lacks the room, neither is done. ``result`` says what the buckets said, None
+    where there are none.
+
+    The commit does not wait for the disk. What it wrote outlives this process, and a crash of the
+    database too once an outcome was written after it; before that no answer may leave. An outcome
+    whose decision a crash took is refused. After a write that failed, the next one is settled when
+    this returns, so that nobody goes on with what is unlikely to be written.
+
+    ``result`` raises
+    -----------------
+    DatabaseUnavailableError
+        If the database cannot be reached or breaks off.
+    sqlalchemy.exc.DBAPIError, InvalidInputError
+        If either fails, or a bucket was used up meanwhile. Nothing was charged or written then;
+        ``admit`` and ``record_decision`` apart say which it is.
+    """
+    writes = _admissions_at(engine)
+    is_likely = writes.is_sound
+    write = writes.begin(Due(buckets, as_json(_entry(recorded, outcome_due_in_s))))
+    if not is_likely:
+        write.wait()
+    return write
+
+
 @lru_cache(maxsize=1)
-def _admissions_at(engine: sa.Engine) -> Gathering[_Due, Verdict | None]:
-    def write(due: Sequence[_Due]) -> Sequence[Verdict | None]:
-        verdicts = _admit_and_record(engine, due)
-        is_said_of_each = len(due) == 1 or verdicts[0].admitted
-        return verdicts if is_said_of_each else [None] * len(due)
+def _admissions_at(engine: sa.Engine) -> Gathering[Due, Verdict | None]:
+    def write(due: Sequence[Due]) -> Sequence[Verdict | None]:
+        requests = [one.buckets for one in due]
+        entries = "[" + ",".join(one.entry for one in due) + "]"
+        row = Call(_ADMIT_AND_RECORD, (*arrays_of(*requests), entries)).alone(engine)
+        verdicts = verdicts_of(requests, row)
+        if len(due) > 1 and any(verdict and not verdict.admitted for verdict in verdicts):
+            raise ApartError  # there is no room for all, and may be for some
+        return verdicts
 
     return Gathering(write)
-
-
-def _admit_and_record(engine: sa.Engine, due: Sequence[_Due]) -> list[Verdict]:
-    requests = [one.buckets for one in due]
-    entries = "[" + ",".join(one.entry for one in due) + "]"
-    row = Call(_ADMIT_AND_RECORD, (*arrays_of(*requests), entries)).alone(engine)
-    return verdicts_of(requests, row)
 
 
 def _entry(recorded: Recorded, outcome_due_in_s: float | None) -> dict[str, Any]:

@@ -36,6 +36,9 @@ class Waiter(Protocol):
     def signal(self) -> Signal:
         """Return a new signal between such requests."""
 
+    def beside(self, work: Callable[[], None]) -> None:
+        """Begin ``work`` now; return when it is done or waits. It raises nothing."""
+
 
 class Signal(Protocol):
     """What one request waits for and another one tells, once."""
@@ -97,6 +100,16 @@ def signal() -> Signal:
     if waiter is None:
         raise RuntimeError("nobody here shares a thread")
     return waiter.signal()
+
+
+def beside(work: Callable[[], None]) -> None:
+    """Begin ``work``, which raises nothing; return when it is done or waits. Only where
+    ``is_shared``.
+    """
+    waiter = _here()
+    if waiter is None:
+        raise RuntimeError("nobody here shares a thread")
+    waiter.beside(work)
 
 
 class Seats:

@@ -78,24 +78,27 @@ def arrays_of(*requests: Sequence[Bucket]) -> tuple[str, str, str]:
 
 
 def verdict_of(buckets: Sequence[Bucket], row: Row) -> Verdict:
-    """Return what the database said of ``buckets``: their backlogs, and whether they admit."""
+    """Return what the database said of ``buckets``, at least one: whether they admit."""
     (verdict,) = verdicts_of([buckets], row)
+    if verdict is None:
+        raise ValueError("no buckets")
     return verdict
 
 
-def verdicts_of(requests: Sequence[Sequence[Bucket]], row: Row) -> list[Verdict]:
-    """Return what the database said of each of ``requests``, as if they had come one by one.
+def verdicts_of(requests: Sequence[Sequence[Bucket]], row: Row) -> list[Verdict | None]:
+    """Return what the database said of each of ``requests``, as if they had come one by one; None
+    of one that takes nothing from any bucket.
 
     If together they were not admitted, nothing is known of each.
     """
     backlogs, admitted = row
     names = sorted({bucket.id for buckets in requests for bucket in buckets})
-    found = map(int, str(backlogs)[1:-1].split(","))
+    found = map(int, str(backlogs)[1:-1].split(",")) if names else ()
     backlog_ns = dict(zip(names, found, strict=True))
-    verdicts = []
+    verdicts: list[Verdict | None] = []
     for buckets in requests:
         before = [backlog_ns[bucket.id] for bucket in buckets]
-        verdicts.append(judge(buckets, before, admitted=admitted == "true"))
+        verdicts.append(judge(buckets, before, admitted=admitted == "true") if buckets else None)
         for bucket in buckets:
             backlog_ns[bucket.id] += bucket.increment_ns
     return verdicts

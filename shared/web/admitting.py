@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DBAPIError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Admission:
-    """What a request takes from its buckets. ``is_due``: it was not charged yet.
+    """What a request takes from its buckets. ``is_due``: there are some, not charged yet.
 
     It knows nothing of its request, whose state holds it: a circle would keep every request in
     memory until the collector comes.
@@ -42,9 +42,12 @@ class Admission:
 
     access: Access
     buckets: Sequence[Bucket]
-    is_due: bool = True
+    is_due: bool = field(init=False)
     verdict: Verdict | None = None
     """What the buckets said, which the outermost ring tells with every answer, also with errors."""
+
+    def __post_init__(self) -> None:
+        self.is_due = bool(self.buckets)
 
     def charge(self, connection: sa.Connection | None = None) -> None:
         """Charge the buckets, unless that was done; on a connection of its own if none is given.

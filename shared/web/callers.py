@@ -154,8 +154,12 @@ def _buckets_of(
 def _buckets(
     subject: str, own_limit: int, of_all: int, operation: str, per_minute: int | None
 ) -> tuple[Bucket, ...]:
-    usual = (Bucket("default", subject, own_limit, 60), Bucket("global", "all", of_all, 60))
-    return usual if per_minute is None else (*usual, Bucket(operation, subject, per_minute, 60))
+    limits = {
+        ("default", subject): own_limit,
+        ("global", "all"): of_all,
+        (operation, subject): per_minute,
+    }
+    return tuple(Bucket(*whose, limit, 60) for whose, limit in limits.items() if limit)
 
 
 def _address_of(request: Request) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,16 +13,15 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
-import uvicorn
 
 from shared.db.tables import decisions
 from tests.fakes.lambda_client import LambdaClient
 from tests.fakes.streaming import DONE, delta, finish, pause, role, until
 from tests.fakes.upstream import FakeUpstream, answer, send, stream
-from tests.integration.conftest import ADMIN, process_with
+from tests.integration.conftest import ADMIN
+from tests.integration.container import CONNECTIONS, THREADS, container_with
 from tests.integration.gateway import Books
 
-CONNECTIONS, THREADS = 8, 24
 TURNS = CONNECTIONS // 2  # of threads
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "x"}]}
 STREAM = {**CHAT, "stream": True}
@@ -32,25 +30,8 @@ STREAM = {**CHAT, "stream": True}
 @pytest.fixture
 def container(admin: LambdaClient, registry: list[str]) -> Iterator[str]:
     """URL of the service; the registry and the administrator are there."""
-    settings = {
-        "DAVINCI_DATABASE_CONNECTIONS": str(CONNECTIONS),
-        "DAVINCI_HTTP_THREADS": str(THREADS),
-        "DAVINCI_CREDENTIAL_TTL_S": "30",
-    }
-    with process_with(settings):
-        from infra.local.asgi import create_service
-
-        app = create_service()
-        listener = socket.create_server(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", lifespan="on"))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(10)
-            listener.close()
+    with container_with({}) as url:
+        yield url
 
 
 @pytest.fixture

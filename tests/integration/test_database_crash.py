@@ -20,7 +20,7 @@ from infra.local.postgres import EmbeddedPostgres
 from shared.config import Settings
 from shared.db.engine import create_engine
 from shared.db.tables import decisions, in_flight, outbox, outcomes
-from shared.decisions.recorder import Recorded, admit_and_record_decision, make_decision
+from shared.decisions.recorder import Recorded, begin_to_record, make_decision
 from shared.decisions.snapshot import WorldCache
 from shared.errors import DatabaseUnavailableError
 from shared.kit.clock import utc_now
@@ -58,7 +58,8 @@ class Crashing:
             policy_name=None, requested_model="auto", caller="key_x", labels={}, text={},
         )  # fmt: skip
         self._stop_the_writer()
-        assert admit_and_record_decision(self.engine, BUCKETS, recorded, 60.0).admitted
+        verdict = begin_to_record(self.engine, BUCKETS, recorded, 60.0).result()
+        assert verdict is not None and verdict.admitted
         return recorded
 
     def crash_and_start(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from shared.db.gathering import Gathering
+from shared.db.gathering import ApartError, Gathering
 from shared.errors import DatabaseUnavailableError, InvalidInputError
 from shared.kit.waiting import pause
 from tests.fakes.sharing import share, share_now
@@ -40,15 +40,15 @@ class Table:
         return [f"row {item}" for item in items]
 
     def writing(self, item: int) -> Callable[[], str]:
-        return lambda: self.gathering.write(item)
+        return lambda: self.gathering.begin(item).result()
 
 
 def test_where_no_thread_is_shared_each_is_written_by_itself() -> None:
     table = Table(0)
-    assert [table.gathering.write(n) for n in range(3)] == ["row 0", "row 1", "row 2"]
+    assert [table.writing(n)() for n in range(3)] == ["row 0", "row 1", "row 2"]
     assert table.statements == [[0], [1], [2]]
     with pytest.raises(DBAPIError):
-        table.gathering.write(BAD)
+        table.writing(BAD)()
 
 
 def test_who_comes_meanwhile_goes_with_the_next() -> None:
@@ -108,40 +108,67 @@ def cancelled(table: Table, victim: int, at_statement: int) -> list[object]:
     return asyncio.run(scene())
 
 
-def test_a_request_that_ends_in_the_queue_leaves_its_place() -> None:
+def test_a_request_that_ends_takes_nothing_from_the_others_and_is_written_all_the_same() -> None:
+    for statement, victim in ((1, 2), (2, 1), (1, 0)):
+        table = Table()
+        found = cancelled(table, victim, at_statement=statement)
+        rest = [each for k, each in enumerate(found) if k != victim]
+        assert rest == [f"row {k}" for k in range(4) if k != victim]
+        assert isinstance(found[victim], asyncio.CancelledError)
+        assert table.statements == [[0], [1, 2, 3]]
+        assert share_now(table.writing(9)) == ["row 9"]
+
+
+def test_who_has_begun_a_write_may_do_something_else_meanwhile() -> None:
+    table = Table(0.03)
+    seen: list[object] = []
+
+    def other_work() -> str:
+        write = table.gathering.begin(1)
+        seen.append((list(table.statements), list(table.rows), write.is_settled))
+        pause(0.1)
+        seen.append((list(table.rows), write.is_settled))
+        return write.result()
+
+    assert share_now(other_work) == ["row 1"]
+    assert seen == [([[1]], [], False), ([1], True)]
+
+
+def test_where_no_thread_is_shared_a_write_is_made_when_it_is_begun() -> None:
+    table = Table(0)
+    good, bad = table.gathering.begin(1), table.gathering.begin(BAD)
+    assert good.is_settled and bad.is_settled and table.rows == [1]
+    assert good.result() == "row 1"
+    with pytest.raises(DBAPIError):
+        bad.result()
+
+
+def test_what_can_be_written_only_apart_is() -> None:
     table = Table()
-    found = cancelled(table, victim=2, at_statement=1)
-    assert found[:2] == ["row 0", "row 1"] and found[3] == "row 3"
-    assert isinstance(found[2], asyncio.CancelledError)
-    assert table.statements == [[0], [1, 3]]
-    assert table.gathering.write(9) == "row 9"
+    together = table.write
+
+    def write(items: Sequence[int]) -> list[str]:
+        rows = together(items)
+        if len(items) > 1:
+            raise ApartError
+        return rows
+
+    gathering = Gathering(write)
+    found = share_now(*((lambda n=n: gathering.begin(n).result()) for n in range(3)))
+    assert found == ["row 0", "row 1", "row 2"] and gathering.is_sound
+    assert table.statements == [[0], [1, 2], [1], [2]]
 
 
-def test_a_request_that_ends_while_it_writes_for_others_leaves_nobody_waiting() -> None:
+def test_it_knows_whether_the_last_statement_failed() -> None:
     table = Table()
-    found = cancelled(table, victim=1, at_statement=2)
-    assert found[0] == "row 0" and isinstance(found[1], asyncio.CancelledError)
-    # Nobody knows whether it was written.
-    assert all(isinstance(each, DatabaseUnavailableError) for each in found[2:])
-    assert table.statements == [[0], [1, 2, 3]]
-    assert share_now(table.writing(8)) == ["row 8"]
+    for item, is_sound in ((1, True), (BAD, False), (2, True)):
+        share_now(table.writing(item))
+        assert table.gathering.is_sound is is_sound
 
 
-def test_a_request_that_ends_when_it_is_to_lead_passes_that_on() -> None:
+def test_a_mistake_of_ours_is_raised_to_everybody_whom_it_concerns() -> None:
     table = Table()
-    tasks: list[asyncio.Task[list[str | BaseException]]] = []
-
-    def first() -> str:
-        result = table.gathering.write(0)
-        tasks[1].cancel()  # it was told to go on, and has not yet
-        return result
-
-    async def scene() -> list[object]:
-        works = (first, table.writing(1), table.writing(2))
-        tasks.extend(asyncio.create_task(share(work)) for work in works)
-        return list(await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5.0))
-
-    found = asyncio.run(scene())
-    assert found[0] == ["row 0"] and found[2] == ["row 2"]
-    assert isinstance(found[1], asyncio.CancelledError)
-    assert table.statements == [[0], [2]]
+    table.error = KeyError("a mistake")
+    found = share_now(*(table.writing(n) for n in range(3)))
+    assert all(isinstance(each, KeyError) for each in found)
+    assert table.statements == [[0], [1, 2]]

@@ -11,7 +11,16 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.kit.waiting import Seats, Signal, elsewhere, is_shared, pause, signal, until_ready
+from shared.kit.waiting import (
+    Seats,
+    Signal,
+    beside,
+    elsewhere,
+    is_shared,
+    pause,
+    signal,
+    until_ready,
+)
 from tests.fakes.sharing import share, share_now
 
 WAIT_S = 5.0
@@ -171,3 +180,57 @@ def test_a_signal_is_told_once_and_for_all() -> None:
 
     assert share_now(waits, tells) == [None, None]
     assert told == ["tells", "goes on"]
+
+
+def test_what_is_begun_beside_goes_on_where_its_beginner_does_not_wait() -> None:
+    told: list[str] = []
+    done: list[Signal] = []
+
+    def helper() -> None:
+        told.append("helper begins")
+        pause(0.02)
+        told.append(elsewhere(lambda: "helper goes on"))
+        done[0].tell()
+
+    def begins() -> None:
+        done.append(signal())
+        beside(helper)
+        told.append("beginner goes on")
+        pause(0.001)
+        told.append("beginner is still first")
+        done[0].wait()
+        told.append("both are done")
+
+    assert share_now(begins) == [None]
+    assert told == [
+        "helper begins", "beginner goes on", "beginner is still first", "helper goes on",
+        "both are done",
+    ]  # fmt: skip
+
+
+def test_what_does_not_wait_is_done_when_its_beginner_goes_on() -> None:
+    told: list[str] = []
+
+    def begins() -> None:
+        beside(lambda: beside(lambda: told.append("innermost")))
+        told.append("beginner")
+
+    assert share_now(begins) == [None]
+    assert told == ["innermost", "beginner"]
+
+
+def test_a_helper_outlives_who_began_it() -> None:
+    told: list[str] = []
+
+    def helper() -> None:
+        for _ in range(3):
+            pause(0.01)
+        told.append("done")
+
+    async def scene() -> None:
+        await share(lambda: beside(helper))
+        assert told == []
+        await asyncio.sleep(0.2)
+
+    asyncio.run(scene())
+    assert told == ["done"]

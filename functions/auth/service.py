@@ -170,7 +170,7 @@ def _session(
 
 def _successor(spent: str, salt: bytes) -> str:
     key = b"davinci/refresh-successor" + salt
-    mac = hmac.digest(spent.encode(errors="replace"), key, hashlib.sha256)
+    mac = hmac.digest(spent.encode(errors="replace"), key, "sha256")
     return urlsafe_b64encode(mac).rstrip(b"=").decode()
 
 

@@ -9,7 +9,6 @@ administrator unlocks the account, or a successful login after the wait does.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from base64 import urlsafe_b64encode
@@ -97,10 +96,10 @@ def _is_known(settings: Settings, email: str, cookie: str, now: datetime) -> boo
 
 
 def _device_mac(key: bytes, body: str, email: str) -> str:
-    mac = hmac.digest(key, f"{body}.{email}".encode(errors="replace"), hashlib.sha256)
+    mac = hmac.digest(key, f"{body}.{email}".encode(errors="replace"), "sha256")
     return urlsafe_b64encode(mac).rstrip(b"=").decode()
 
 
 def _subject(settings: Settings, kind: str, name: str) -> bytes:
     key = derived_key(settings, "login-throttle")
-    return hmac.digest(key, f"{kind}:{name}".encode(errors="replace"), hashlib.sha256)
+    return hmac.digest(key, f"{kind}:{name}".encode(errors="replace"), "sha256")

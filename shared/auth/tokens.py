@@ -152,7 +152,7 @@ def derived_keys(settings: Settings, purpose: str) -> tuple[bytes, ...]:
 def _keys_for(document: str, purpose: str) -> tuple[bytes, ...]:
     label = f"davinci/{purpose}".encode()
     strings = signing_secret.parse(document).strings
-    return tuple(hmac.digest(text.encode(), label, hashlib.sha256) for text in strings)
+    return tuple(hmac.digest(text.encode(), label, "sha256") for text in strings)
 
 
 def _key_named(settings: Settings, kid: object) -> _SigningKey:
@@ -177,7 +177,7 @@ def _derive(document: str) -> tuple[_SigningKey, ...]:
 
     keys = []
     for text in signing_secret.parse(document).strings:
-        seed = hmac.digest(text.encode(), b"davinci/jwt-ed25519", hashlib.sha256)
+        seed = hmac.digest(text.encode(), b"davinci/jwt-ed25519", "sha256")
         private = Ed25519PrivateKey.from_private_bytes(seed)
         public = private.public_key().public_bytes_raw()
         keys.append(_SigningKey(hashlib.sha256(public).hexdigest()[:16], private, public))

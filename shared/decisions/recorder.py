@@ -5,7 +5,6 @@ One statement writes the decision and its event: one transaction, one round trip
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
@@ -304,7 +303,7 @@ def storable(value: Any) -> Any:
 
 def keyed_hash(settings: Settings, purpose: str, text: str) -> str:
     """Return a keyed hash: equals can be found, guesses cannot be checked without the key."""
-    return hmac.digest(derived_key(settings, purpose), text.encode(), hashlib.sha256).hex()
+    return hmac.digest(derived_key(settings, purpose), text.encode(), "sha256").hex()
 
 
 def find_previous_model(connection: sa.Connection, session_hash: str, now: datetime) -> str | None:

@@ -116,7 +116,7 @@ def begin(
         If the key is no such key (400).
     """
     check_key(key)
-    keyed = hmac.digest(key.encode(), b"fingerprint" + fingerprint, hashlib.sha256)
+    keyed = hmac.digest(key.encode(), b"fingerprint" + fingerprint, "sha256")
     fresh = Fresh(fingerprint_of(caller_id.encode(), route.encode(), key.encode()), uuid7(), key)
     while True:
         if _claim(connection, fresh, keyed, hold_s):
@@ -230,4 +230,4 @@ def _decrypt(ticket: Fresh, answer: bytes) -> tuple[Headers, bytes]:
 def _answer_keys(key: str) -> list[bytes]:
     """Return the AES key under the current signing secret, then the one under the previous."""
     secrets = derived_keys(get_settings(), "idempotency")
-    return [hmac.digest(secret, key.encode(), hashlib.sha256) for secret in secrets]
+    return [hmac.digest(secret, key.encode(), "sha256") for secret in secrets]

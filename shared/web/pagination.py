@@ -76,4 +76,4 @@ def refuse_empty_span(since: datetime | None, until: datetime | None) -> None:
 
 def _macs(collection: str, payload: bytes) -> list[bytes]:
     keys = derived_keys(get_settings(), f"cursor/{collection}")
-    return [hmac.digest(key, payload, hashlib.sha256)[:_MAC_BYTES] for key in keys]
+    return [hmac.digest(key, payload, "sha256")[:_MAC_BYTES] for key in keys]

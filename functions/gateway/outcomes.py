@@ -94,13 +94,12 @@ class Ledger:
         Exception
             If the decision could not be written.
         """
-        self.begin(ending)
-        self.end()
+        if not self._is_begun:
+            self.begin(ending)
+            self.end()
 
     def begin(self, ending: Ending) -> None:
-        """Begin to ``write``. Nobody is answered before ``end``."""
-        if self._is_begun:
-            return
+        """Begin to ``write``, once. Nobody is answered before ``end``."""
         self._is_begun = True
         if self.serving.written is not None:
             self.serving.written.result()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,13 +12,13 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-import uvicorn
 from openai.types.chat import ChatCompletionMessageParam
 
 from shared.db.tables import decisions, metadata, outbox, outcomes
 from shared.kit.ids import DECISION, parse
 from tests.fakes.upstream import Behaviour, FakeUpstream
 from tests.integration.conftest import ADMIN, process_with
+from tests.integration.container import served
 
 _SETTLED_WITHIN_S = 10.0
 MODEL = "acme/talker"
@@ -124,7 +122,7 @@ def running_gateway(
     }
     _empty(engine)
     upstream = FakeUpstream()
-    with upstream.running(), process_with(values), _served() as url:
+    with upstream.running(), process_with(values), served() as url:
         _ensure_administrator()
         with httpx.Client(base_url=url, timeout=30, trust_env=False) as admin:
             body = {"email": ADMIN[0], "password": ADMIN[1]}
@@ -133,23 +131,6 @@ def running_gateway(
             admin.headers["authorization"] = f"Bearer {login.json()['access_token']}"
             gateway = Gateway(url, "", admin, upstream, engine)
             yield replace(gateway, key=gateway.make_key())
-
-
-@contextmanager
-def _served() -> Iterator[str]:
-    from infra.local.asgi import create_service
-
-    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-    config = uvicorn.Config(create_service(), log_level="error", ws="none", lifespan="on")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        listener.close()
 
 
 def _ensure_administrator() -> None:

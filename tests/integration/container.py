@@ -22,17 +22,23 @@ def container_with(settings: Mapping[str, str]) -> Iterator[str]:
         "DAVINCI_HTTP_THREADS": str(THREADS),
         "DAVINCI_CREDENTIAL_TTL_S": "30",
     }
-    with process_with({**own, **settings}):
-        from infra.local.asgi import create_service
+    with process_with({**own, **settings}), served() as url:
+        yield url
 
-        app = create_service()
-        listener = socket.create_server(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", lifespan="on"))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(10)
-            listener.close()
+
+@contextmanager
+def served() -> Iterator[str]:
+    """Run the service as the environment's variables say; yield its URL."""
+    from infra.local.asgi import create_service
+
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    config = uvicorn.Config(create_service(), log_level="error", ws="none", lifespan="on")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listener.close()

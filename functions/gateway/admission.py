@@ -1,4 +1,4 @@
-"""Decide, hold the money, write the decision: all that happens before a model is called."""
+"""Decide, hold the money, send the decision to be written: all that comes before a model's call."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PERIODS = {"day": "day (UTC)", "month": "month (UTC)", "total": "lifetime"}
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A decided request: written, its money held, no model called yet."""
+    """A decided request: its decision sent to be written, its money held, no model called yet."""
 
     ask: Ask
     payer: Payer
@@ -121,12 +121,12 @@ def _begin_to_record(
     """Write the decision, and with it charge what the request was not charged yet.
 
     Where nothing is to be charged, nothing that the database says could keep the model from being
-    called; it is written meanwhile.
+    called; it is written meanwhile, once it has left this process, which may die.
     """
     engine, admission = visit.door.engine, visit.admission
     buckets = admission.buckets if admission.is_due else ()
     write = begin_to_record(engine, buckets, recorded, due_in_s)
-    if not buckets and not write.is_settled:
+    if not buckets and write.is_sent and not write.is_settled:
         return write
     try:
         verdict = write.result()

@@ -5,7 +5,7 @@ The first writer wins: a request that ends, and the sweep that took it for lost,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -131,8 +131,8 @@ class Ledger:
 
 @lru_cache(maxsize=1)
 def _outcomes_at(engine: sa.Engine) -> Gathering[str, None]:
-    def write(entries: Sequence[str]) -> list[None]:
-        repository.outcomes_call(entries).alone(engine)
+    def write(entries: Sequence[str], on_sent: Callable[[], None]) -> list[None]:
+        repository.outcomes_call(entries).alone(engine, on_sent)
         return [None] * len(entries)
 
     return Gathering(write)

@@ -8,6 +8,7 @@ database does the rest, with plans that stay in the session.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -32,8 +33,10 @@ class Call(NamedTuple):
         """Make the call on ``connection``, in its transaction if it has one; return the row."""
         return tuple(connection.exec_driver_sql(self.statement, self.values).one())
 
-    def alone(self, engine: sa.Engine) -> Row:
+    def alone(self, engine: sa.Engine, on_sent: Callable[[], None] | None = None) -> Row:
         """Make the call as a transaction of its own, in one round trip; return the row.
+
+        ``on_sent`` is called when it has left this process, before the database has answered.
 
         Raises
         ------
@@ -45,7 +48,7 @@ class Call(NamedTuple):
         with seated(engine), translated_errors():
             pooled = _lent(engine)
             try:
-                row: Row = pooled.driver_connection.call(self.statement, self.values)
+                row: Row = pooled.driver_connection.call(self.statement, self.values, on_sent)
             except Exception as error:
                 wrapped = _as_sqlalchemy_says(engine, error)
                 if wrapped.connection_invalidated:

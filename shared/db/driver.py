@@ -11,7 +11,7 @@ from __future__ import annotations
 import select
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -105,10 +105,14 @@ class Connection(Pg8000Connection):  # type: ignore[misc]  # pg8000 has no types
         self._exchange(context, params, _DESCRIBE_EXECUTE_SYNC)
         return context
 
-    def call(self, operation: str, values: Sequence[str | None]) -> tuple[str | None, ...]:
+    def call(
+        self, operation: str, values: Sequence[str | None],
+        on_sent: Callable[[], None] | None = None,
+    ) -> tuple[str | None, ...]:  # fmt: skip
         """Execute a statement that returns one row, in a transaction of its own.
 
-        Values go and come as text, so nobody describes their types.
+        Values go and come as text, so nobody describes their types. ``on_sent`` is called when the
+        statement has left this process.
 
         Raises
         ------
@@ -117,7 +121,7 @@ class Connection(Pg8000Connection):  # type: ignore[misc]  # pg8000 has no types
         """
         context = Context(_in_dollars(operation), columns=())
         try:
-            self._exchange(context, values, _EXECUTE_SYNC)
+            self._exchange(context, values, _EXECUTE_SYNC, on_sent)
         except DatabaseError as error:
             raise _as_pg8000_names_it(error) from error
         (row,) = context.rows
@@ -143,7 +147,10 @@ class Connection(Pg8000Connection):  # type: ignore[misc]  # pg8000 has no types
         if context.error is not None:
             raise context.error
 
-    def _exchange(self, context: Any, params: Sequence[str | None], then: bytes) -> None:
+    def _exchange(
+        self, context: Any, params: Sequence[str | None], then: bytes,
+        on_sent: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
         if self._sock is None:
             raise InterfaceError("connection is closed")
         message = self._parse_and_bind(context.statement, params) + then
@@ -153,6 +160,8 @@ class Connection(Pg8000Connection):  # type: ignore[misc]  # pg8000 has no types
         except OSError as error:
             # SQLAlchemy knows a broken connection by these words of pg8000.
             raise InterfaceError("network error") from error
+        if on_sent is not None:
+            on_sent()
         self.handle_messages(context)
 
     def _parse_and_bind(self, statement: str, params: Sequence[str | None]) -> bytes:

@@ -20,6 +20,9 @@ from shared.kit.waiting import Signal, beside, is_shared, signal
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# Writes items and returns a result for each, in their order; all or nothing. It calls the second
+# argument when they have left this process.
+Writer = Callable[[Sequence[Item], Callable[[], None]], Sequence[Result]]
 
 _MOST_AT_ONCE = 64
 
@@ -29,14 +32,14 @@ class ApartError(Exception):
 
 
 class Gathering(Generic[Item, Result]):
-    """``write`` takes items and returns a result for each, in their order; all or nothing.
+    """Writes by a ``Writer``.
 
     If it fails on several for a reason that is one item's, each is written by itself: then each
     request sees its own result or error.
     """
 
-    def __init__(self, write: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
-        self._write = write
+    def __init__(self, writer: Writer[Item, Result]) -> None:
+        self._writer = writer
         self._queue: deque[Write[Item, Result]] = deque()
         self._is_writing = False
         self.is_sound = True
@@ -44,7 +47,7 @@ class Gathering(Generic[Item, Result]):
 
     def begin(self, item: Item) -> Write[Item, Result]:
         """Begin to write ``item``, perhaps among others. What fails is raised by ``result``."""
-        write = Write(item, self._write)
+        write = Write(item, self._writer)
         if not is_shared():
             self._write_group([write])
             return write
@@ -63,8 +66,13 @@ class Gathering(Generic[Item, Result]):
             self._is_writing = False
 
     def _write_group(self, group: Sequence[Write[Item, Result]]) -> None:
+        def on_sent() -> None:
+            for write in group:
+                write.is_sent = True
+
         try:
-            for write, result in zip(group, self._write([w.item for w in group]), strict=True):
+            results = self._writer([write.item for write in group], on_sent)
+            for write, result in zip(group, results, strict=True):
                 write.results = (result,)
             self.is_sound = True
         except ApartError:
@@ -87,13 +95,13 @@ class Gathering(Generic[Item, Result]):
 class Write(Generic[Item, Result]):
     """A write that was begun. Settled without result and error: it is to be made by itself."""
 
-    __slots__ = ("_turn", "_writer", "error", "is_settled", "item", "results")
+    __slots__ = ("_turn", "_writer", "error", "is_sent", "is_settled", "item", "results")
 
-    def __init__(self, item: Item, writer: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
+    def __init__(self, item: Item, writer: Writer[Item, Result]) -> None:
         self.item = item
         self.results: Sequence[Result] = ()
         self.error: Exception | None = None
-        self.is_settled = False
+        self.is_sent = self.is_settled = False
         self._writer = writer
         self._turn: Signal | None = None  # of who waits
 
@@ -115,7 +123,7 @@ class Write(Generic[Item, Result]):
         if self.error is not None:
             raise self.error
         if not self.results:
-            self.results = self._writer([self.item])
+            self.results = self._writer([self.item], lambda: None)
         return self.results[0]
 
     def settle(self) -> None:

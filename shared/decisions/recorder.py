@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -214,10 +214,10 @@ def begin_to_record(
 
 @lru_cache(maxsize=1)
 def _admissions_at(engine: sa.Engine) -> Gathering[Due, Verdict | None]:
-    def write(due: Sequence[Due]) -> Sequence[Verdict | None]:
+    def write(due: Sequence[Due], on_sent: Callable[[], None]) -> Sequence[Verdict | None]:
         requests = [one.buckets for one in due]
         entries = "[" + ",".join(one.entry for one in due) + "]"
-        row = Call(_ADMIT_AND_RECORD, (*arrays_of(*requests), entries)).alone(engine)
+        row = Call(_ADMIT_AND_RECORD, (*arrays_of(*requests), entries)).alone(engine, on_sent)
         verdicts = verdicts_of(requests, row)
         if len(due) > 1 and any(verdict and not verdict.admitted for verdict in verdicts):
             raise ApartError  # there is no room for all, and may be for some

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from shared.db.gathering import ApartError, Gathering
+from shared.db.gathering import ApartError, Gathering, Write
 from shared.errors import DatabaseUnavailableError, InvalidInputError
 from shared.kit.waiting import pause
 from tests.fakes.sharing import share, share_now
@@ -27,9 +27,10 @@ class Table:
         self.meanwhile: Callable[[], object] = lambda: None
         self.gathering: Gathering[int, str] = Gathering(self.write)
 
-    def write(self, items: Sequence[int]) -> list[str]:
+    def write(self, items: Sequence[int], on_sent: Callable[[], None]) -> list[str]:
         self.statements.append(list(items))
         pause(self.seconds)
+        on_sent()
         self.meanwhile()
         pause(self.seconds)
         if self.error is not None:
@@ -134,6 +135,24 @@ def test_who_has_begun_a_write_may_do_something_else_meanwhile() -> None:
     assert seen == [([[1]], [], False), ([1], True)]
 
 
+def test_a_write_says_whether_it_has_left_this_process() -> None:
+    table = Table()
+    writes: list[Write[int, str]] = []
+    seen: list[list[bool]] = []
+
+    def look() -> None:
+        seen.append([write.is_sent for write in writes])
+
+    def work() -> str:
+        writes.extend(table.gathering.begin(item) for item in (1, 2))
+        look()
+        return writes[1].result()
+
+    table.meanwhile = look  # when a statement is on its way
+    assert share_now(work) == ["row 2"]
+    assert seen == [[False, False], [True, False], [True, True]]
+
+
 def test_where_no_thread_is_shared_a_write_is_made_when_it_is_begun() -> None:
     table = Table(0)
     good, bad = table.gathering.begin(1), table.gathering.begin(BAD)
@@ -147,8 +166,8 @@ def test_what_can_be_written_only_apart_is() -> None:
     table = Table()
     together = table.write
 
-    def write(items: Sequence[int]) -> list[str]:
-        rows = together(items)
+    def write(items: Sequence[int], on_sent: Callable[[], None]) -> list[str]:
+        rows = together(items, on_sent)
         if len(items) > 1:
             raise ApartError
         return rows

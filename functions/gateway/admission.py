@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -12,10 +13,8 @@ from functions.gateway.asking import Ask
 from functions.gateway.door import Payer, Visit
 from functions.gateway.errors import BudgetExceededError, InvalidValueError
 from shared.db.engine import single_statement
-from shared.db.gathering import Write
 from shared.decisions.context import with_affinity
 from shared.decisions.recorder import (
-    Due,
     Recorded,
     begin_to_record,
     make_decision,
@@ -23,7 +22,7 @@ from shared.decisions.recorder import (
 )
 from shared.decisions.snapshot import World
 from shared.errors import DatabaseUnavailableError, FieldError, InvalidInputError
-from shared.limits import Bucket, QuotaExceededError, Verdict, admit, charge
+from shared.limits import Bucket, QuotaExceededError, admit, charge
 from shared.providers.deadline import Deadline
 from shared.providers.upstream import Upstream
 from shared.routing.types import Constraints, ModelCard
@@ -50,8 +49,8 @@ class Serving:
     deadline: Deadline
     tokens_admitted: int
     """What the key's tokens per minute were charged beforehand."""
-    written: Write[Due, Verdict | None] | None
-    """The decision's write, if it may be on its way still; its result comes before the outcome."""
+    until_recorded: Callable[[], object]
+    """Waits until the decision is written, which may be on its way still."""
 
     def card(self, model: str) -> ModelCard:
         """Return the card of one of ``cards``."""
@@ -68,7 +67,7 @@ class Serving:
 
 
 def decide_and_hold(visit: Visit, ask: Ask, world: World) -> Serving:
-    """Choose a model for ``ask``, hold what it may cost, write the decision.
+    """Choose a model for ``ask``, hold what it may cost, send the decision to be written.
 
     Raises
     ------
@@ -106,28 +105,30 @@ def decide_and_hold(visit: Visit, ask: Ask, world: World) -> Serving:
         except BudgetExceededError:
             correct_tokens(door.engine, payer, tokens, 0)
             raise
-        if is_told_early:
-            record_decision(door.engine, recorded, due_in_s)
-        written = None if is_told_early else _begin_to_record(visit, recorded, due_in_s)
+        until_recorded = _begin_to_record(visit, recorded, due_in_s, is_told_early=is_told_early)
     return Serving(
         ask, payer, recorded, cards, tuple(world.upstreams[model] for model in chosen),
-        Deadline.after(total_s), tokens, written,
+        Deadline.after(total_s), tokens, until_recorded,
     )  # fmt: skip
 
 
 def _begin_to_record(
-    visit: Visit, recorded: Recorded, due_in_s: float
-) -> Write[Due, Verdict | None] | None:
-    """Write the decision, and with it charge what the request was not charged yet.
+    visit: Visit, recorded: Recorded, due_in_s: float, *, is_told_early: bool
+) -> Callable[[], object]:
+    """Write the decision, and with it charge what the request was not charged yet; return what
+    waits until it is written.
 
     Where nothing is to be charged, nothing that the database says could keep the model from being
     called; it is written meanwhile, once it has left this process, which may die.
     """
     engine, admission = visit.door.engine, visit.admission
+    if is_told_early:
+        record_decision(engine, recorded, due_in_s)
+        return _recorded
     buckets = admission.buckets if admission.is_due else ()
     write = begin_to_record(engine, buckets, recorded, due_in_s)
     if not buckets and write.is_sent and not write.is_settled:
-        return write
+        return write.result
     try:
         verdict = write.result()
     except DatabaseUnavailableError:
@@ -139,7 +140,11 @@ def _begin_to_record(
     else:
         if verdict is not None:
             admission.charged(verdict)
-    return None
+    return _recorded
+
+
+def _recorded() -> None:
+    """Nothing is left to wait for."""
 
 
 def correct_tokens(engine: sa.Engine, payer: Payer, admitted: int, used: int) -> None:

@@ -29,20 +29,19 @@ Result = TypeVar("Result", bound=Answering)
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A served request: the provider's answer and the headers that say who gave it. It may leave
-    when its ``ledger`` has ended.
-    """
+    """A served request: the provider's answer and the headers that say who gave it."""
 
     body: dict[str, Any]
     headers: dict[str, str]
-    ledger: Ledger
+    until_written: Callable[[], None]
+    """Waits until its outcome is written; it may not leave before."""
 
 
 def serve_chat(visit: Visit, ask: Ask, world: World) -> Served:
     """Serve a chat completion by the model that the policy chooses.
 
     The decision is sent to the database before the first upstream call; it and its outcome are
-    durable when the ledger has ended.
+    durable after ``until_written``.
 
     Raises
     ------
@@ -99,11 +98,11 @@ def deliver(
 def served_with(body: dict[str, Any], visit: Visit, ledger: Ledger, ending: Ending) -> Served:
     """Begin to write the outcome of a served request; return its answer."""
     with visit.timing.measure("db"):
-        ledger.begin(ending)
+        until_written = ledger.begin(ending)
     headers = {**ledger.serving.headers(), "x-davinci-model": str(ending.served_by)}
     if ending.cost_usd is not None:
         headers["x-davinci-cost-usd"] = f"{ending.cost_usd:.9f}"
-    return Served(body, headers, ledger)
+    return Served(body, headers, until_written)
 
 
 def _secrets_of(serving: Serving) -> list[str]:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from functions.gateway import repository
 from functions.gateway.admission import Serving, correct_tokens
 from shared.db.engine import transaction
-from shared.db.gathering import Gathering, Write
+from shared.db.gathering import Gathering
 from shared.errors import DatabaseUnavailableError
 from shared.events.contracts import OutcomeRecordedV1
 from shared.events.outbox import outbox_row
@@ -77,8 +77,6 @@ class Ledger:
     engine: sa.Engine
     serving: Serving
     _is_begun: bool = field(default=False, init=False)
-    _write: Write[str, None] | None = field(default=None, init=False)
-    _tokens_used: int = field(default=0, init=False)
 
     def priced(self, model: str, tokens_in: int, tokens_out: int) -> int | None:
         """Return what so many tokens of ``model`` cost, in nano-dollars; None if unknown."""
@@ -95,38 +93,39 @@ class Ledger:
             If the decision could not be written.
         """
         if not self._is_begun:
-            self.begin(ending)
-            self.end()
+            self.begin(ending)()
 
-    def begin(self, ending: Ending) -> None:
-        """Begin to ``write``, once. Nobody is answered before ``end``."""
+    def begin(self, ending: Ending) -> Callable[[], None]:
+        """Begin to ``write``, once. Return what waits for the end and raises what ``write`` does;
+        nobody is answered before.
+        """
         self._is_begun = True
-        if self.serving.written is not None:
-            self.serving.written.result()
+        self.serving.until_recorded()
         recorded, payer = self.serving.recorded, self.serving.payer
         decided = Decided(
             recorded.id, recorded.decision.level, recorded.decision.model, recorded.policy.id,
             recorded.row["track"],
         )  # fmt: skip
         entry = outcome_entry(decided, ending, utc_now())
+        write = None
         if payer.budget is None:
-            self._write = _outcomes_at(self.engine).begin(entry)
+            write = _outcomes_at(self.engine).begin(entry)
         else:
             with transaction(self.engine) as connection:
                 repository.outcomes_call([entry]).within(connection)
                 settle(connection, recorded.id, ending.cost_nusd or 0)
-        self._tokens_used = ending.tokens_in + ending.tokens_out
 
-    def end(self) -> None:
-        """Wait for what ``begin`` began; raises what ``write`` does."""
-        if self._write is not None:
-            self._write.result()
-        serving = self.serving
-        try:
-            correct_tokens(self.engine, serving.payer, serving.tokens_admitted, self._tokens_used)
-        except DatabaseUnavailableError:
-            # The outcome stands; the bucket refills within a minute anyhow.
-            get_logger().warning("tokens per minute were not corrected")
+        def until_written() -> None:
+            if write is not None:
+                write.result()
+            used = ending.tokens_in + ending.tokens_out
+            try:
+                correct_tokens(self.engine, payer, self.serving.tokens_admitted, used)
+            except DatabaseUnavailableError:
+                # The outcome stands; the bucket refills within a minute anyhow.
+                get_logger().warning("tokens per minute were not corrected")
+
+        return until_written
 
 
 @lru_cache(maxsize=1)

@@ -173,7 +173,7 @@ async def get_model(
 def _answered(served: Served, visit: Visit, once: Once) -> Response:
     answer = JSONResponse(served.body, headers=served.headers)
     with visit.timing.measure("db"):
-        served.ledger.end()
+        served.until_written()
     once.keep(answer)
     wake_relay(visit.door.settings)
     return answer

@@ -117,7 +117,7 @@ def _time_handler(url: str, folder: Path, key: str, traffic: Traffic, n_calls: i
         DAVINCI_STORE_TEXT="1",
         AWS_LAMBDA_FUNCTION_NAME="NeuralFunction",
         AWS_LAMBDA_FUNCTION_MEMORY_SIZE="1024",
-        **scene.UNLIMITED,
+        **scene.WIDE_LIMITS,
     )
     # After the environment is set: importing an app reads the settings.
     from functions.neural.handler import handler

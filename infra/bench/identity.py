@@ -60,7 +60,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
             DAVINCI_SIGNING_KEYS=f"file:{home.signing_keys}",
             AWS_LAMBDA_FUNCTION_NAME="AuthFunction",
             AWS_LAMBDA_FUNCTION_MEMORY_SIZE="512",
-            **scene.UNLIMITED,
+            **scene.WIDE_LIMITS,
         )
         secrets = _furnish(url)
         # A function's log lines are written, as on Lambda, but not to our output.

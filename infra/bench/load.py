@@ -182,7 +182,7 @@ def _system(home: Path) -> Iterator[tuple[int, int]]:
         "DAVINCI_HOME": str(home),
         "DAVINCI_PORT": str(port),
         "DAVINCI_REPLAY": "off",
-        **scene.UNLIMITED,
+        **scene.WIDE_LIMITS,
     }
     say("davinci run, with nothing in it")
     with (home / "run.log").open("wb") as log:

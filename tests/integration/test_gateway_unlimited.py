@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +24,8 @@ PATH = "/v1/chat/completions"
 UNLIMITED = {f"DAVINCI_RATE_LIMIT_{whose}_PER_MINUTE": "0" for whose in ("GLOBAL", "CALLER")}
 WAIT_S, MOMENT_S = 8.0, 0.3
 _BLOCKED = sa.text(
-    "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%decisions(%'"
+    "SELECT pid FROM pg_stat_activity "
+    "WHERE wait_event_type = 'Lock' AND query LIKE ANY ('{%decisions(%,%outcomes(%}')"
 )
 
 Post = Callable[[dict[str, Any]], Future[httpx.Response]]
@@ -44,10 +48,10 @@ def posting(make_key: MakeKey, settings: dict[str, str], **key: Any) -> Iterator
 
 
 @contextmanager
-def held(engine: sa.Engine) -> Iterator[None]:
-    """Let no decision be written meanwhile."""
+def held(engine: sa.Engine, table: sa.Table = decisions) -> Iterator[None]:
+    """Let nothing be written to ``table`` meanwhile."""
     with engine.connect() as holder:
-        holder.execute(sa.text("LOCK TABLE decisions IN SHARE MODE"))
+        holder.execute(sa.text(f"LOCK TABLE {table.name} IN SHARE MODE"))
         yield
         holder.rollback()
 
@@ -77,6 +81,33 @@ def test_the_model_is_called_while_the_decision_is_written_and_answers_after_it(
     assert answer.status_code == 200
     (decision,) = books.rows(decisions)
     assert answer.headers["x-davinci-decision-id"] == f"dec_{decision.id.hex}"
+    books.assert_closed()
+
+
+def test_a_decision_that_has_not_left_the_process_is_waited_for(
+    make_key: MakeKey, books: Books, upstream: FakeUpstream
+) -> None:
+    with posting(make_key, UNLIMITED) as post:
+        with held(books.engine):
+            calls = [post(CHAT)]
+            until(lambda: upstream.requests)
+            calls += [post(CHAT), post(CHAT)]  # these go with the next statement
+            time.sleep(MOMENT_S)
+            assert len(upstream.requests) == 1
+        assert [call.result(WAIT_S).status_code for call in calls] == [200] * 3
+    books.assert_closed()
+
+
+def test_an_answer_does_not_leave_before_its_outcome_is_written(
+    make_key: MakeKey, books: Books, upstream: FakeUpstream
+) -> None:
+    with posting(make_key, UNLIMITED) as post:
+        with held(books.engine, outcomes):
+            call = post(CHAT)
+            until(lambda: blocked(books.engine))
+            time.sleep(MOMENT_S)
+            assert len(upstream.requests) == 1 and not call.done()
+        assert call.result(WAIT_S).status_code == 200
     books.assert_closed()
 
 
@@ -131,6 +162,25 @@ def test_without_the_decision_no_answer_leaves_and_the_next_request_waits_for_it
             until(lambda: upstream.requests)
         assert call.result(WAIT_S).status_code == 200
     books.assert_closed()
+
+
+def test_what_has_left_a_process_that_dies_is_written(books: Books, database_url: str) -> None:
+    dies = (
+        "import os, sys, sqlalchemy as sa\n"
+        "from shared.config import Settings\n"
+        "from shared.db.calls import Call\n"
+        "from shared.db.engine import create_engine\n"
+        "engine = create_engine(Settings.model_validate({'DATABASE_URL': sys.argv[1]}))\n"
+        "insert = Call('INSERT INTO rate_limits VALUES (%s, 0) RETURNING id', ('sent',))\n"
+        "insert.alone(engine, lambda: os.kill(os.getpid(), 9))\n"
+    )
+    ids = sa.select(rate_limits.c.id)
+    with held(books.engine, rate_limits):
+        died = subprocess.run([sys.executable, "-c", dies, database_url], check=False)
+        assert died.returncode == -signal.SIGKILL
+        with books.engine.connect() as connection:
+            assert "sent" not in connection.scalars(ids).all(), "the database waits for the lock"
+    until(lambda: "sent" in {row.id for row in books.rows(rate_limits)})
 
 
 @pytest.mark.parametrize("key", [{}, {"rpm": 9}])
